@@ -1,0 +1,1 @@
+"""Operators: the Python face of ``csrc/``. One module per operator."""
