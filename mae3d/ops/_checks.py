@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import torch
 from torch import Tensor
 
@@ -53,7 +55,7 @@ def check_offsets(op: str, name: str, offsets: Tensor, total: int) -> None:
     values = offsets.tolist()
     if values[0] != 0:
         raise OperatorInputError(f"{op}: '{name}' must start with 0, got {values[0]}")
-    for index, (a, b) in enumerate(zip(values, values[1:]), start=1):
+    for index, (a, b) in enumerate(itertools.pairwise(values), start=1):
         if b < a:
             raise OperatorInputError(f"{op}: '{name}' must never fall, but entry {index} is {b} after {a}")
     if values[-1] != total:
