@@ -1,1 +1,68 @@
-# Filled in below: demo, test, lint, bench, cuda, sanitize.
+# make demo   set up .venv, build csrc/, run the main job on simulated data, write demo/report.html
+# make test   the same set-up, then the whole test suite
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/pip --disable-pip-version-check -qq
+NVCC := $(shell command -v nvcc 2>/dev/null)
+CSRC := $(shell find csrc -type f)
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test lint format bench cuda sanitize wheel docs clean
+
+help:
+	@echo "make demo      simulate data, pre-train a small Point-MAE, probe it, write demo/report.html"
+	@echo "make test      run the test suite"
+	@echo "make lint      ruff check and format check"
+	@echo "make bench     time every operator beside its peers, write docs/benchmarks/"
+	@echo "make cuda      compile the CUDA library (needs nvcc, no GPU)"
+	@echo "make sanitize  run the operator tests under the address and undefined-behaviour sanitizers"
+	@echo "make wheel     build dist/*.whl with CPU and, where nvcc is found, CUDA kernels"
+	@echo "make docs      regenerate docs/operators.md from the docstrings"
+
+.venv/.torch: constraints.txt
+	@test -x $(BIN)/python || { echo "[1/4] creating .venv"; $(PYTHON) -m venv .venv; }
+	@echo "[2/4] installing torch"
+	@$(PIP) install -c constraints.txt torch setuptools
+	@touch $@
+
+.venv/.native: .venv/.torch setup.py $(CSRC)
+	@echo "[3/4] building csrc/"
+	@$(BIN)/python setup.py -q build_ext --inplace
+	@touch $@
+
+.venv/.dependencies: setup.py constraints.txt | .venv/.native
+	@echo "[4/4] installing mae3d and its pinned dependencies (about a minute)"
+	@$(PIP) install -c constraints.txt --no-build-isolation -e ".[objects,test,dev]"
+	@touch $@
+
+install: .venv/.native .venv/.dependencies
+
+demo: install
+	@$(BIN)/python tools/demo.py
+
+test: install $(if $(NVCC),cuda)
+	@$(BIN)/python -m pytest -q
+
+lint: install
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
+
+format: install
+	@$(BIN)/ruff check --fix . && $(BIN)/ruff format .
+
+bench: install
+	@$(BIN)/python benchmarks/run_all.py
+
+cuda: .venv/.torch
+	@MAE3D_CUDA=1 $(BIN)/python setup.py -q build_ext --inplace
+
+sanitize: install
+	@tools/sanitize.sh $(BIN)/python
+
+wheel: install
+	@MAE3D_CUDA=$(if $(NVCC),1,0) $(BIN)/python -m build -q --wheel --no-isolation
+
+docs: install
+	@$(BIN)/python docs/generate_operators.py
+
+clean:
+	@rm -rf build dist .venv demo *.egg-info mae3d/ops/_native

@@ -2,7 +2,7 @@
 
 Both libraries use libtorch's stable ABI only, so one build serves every CPython and every torch >= 2.10.
 Environment variables:
-    MAE3D_CUDA            1 build the CUDA library or fail, 0 leave it out, unset: when nvcc is found
+    MAE3D_CUDA            1 build the CUDA library or fail, 0 leave it out, unset: when torch has CUDA and nvcc is found
     TORCH_CUDA_ARCH_LIST  default "8.0;9.0;10.0;12.0+PTX"
     MAE3D_SANITIZE        1 adds the address and undefined-behaviour sanitizers to the CPU library
     MAE3D_JOBS            parallel compiler processes, default: number of cores
@@ -11,6 +11,7 @@ Environment variables:
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -69,20 +70,30 @@ def torch_root() -> Path:
     )
 
 
-def cuda_compiler() -> str | None:
-    """Path of nvcc if the CUDA library is wanted, None if it is left out."""
+def torch_has_cuda(torch: Path) -> bool:
+    """Whether the torch at this folder is a CUDA build, read from its version file without importing it."""
+    match = re.search(r"^cuda[^=]*=\s*(.+)$", (torch / "version.py").read_text(), re.MULTILINE)
+    return match is not None and match.group(1).strip() != "None"
+
+
+def cuda_compiler(torch: Path) -> str | None:
+    """Path of nvcc if the CUDA library is wanted, None if it is left out; says which and why."""
     wish = os.environ.get("MAE3D_CUDA", "auto")
     if wish not in ("0", "1", "auto"):
         raise SystemExit(f"mae3d: MAE3D_CUDA must be 0, 1 or unset, got {wish!r}")
-    if wish == "0":
-        print("mae3d: CUDA kernels left out (MAE3D_CUDA=0)", flush=True)
-        return None
     home = os.environ.get("CUDA_HOME") or os.environ.get("CUDA_PATH")
     nvcc = shutil.which("nvcc") or (shutil.which("nvcc", path=str(Path(home) / "bin")) if home else None)
     if nvcc is None and wish == "1":
         raise SystemExit("mae3d: MAE3D_CUDA=1, but nvcc was not found on PATH nor under CUDA_HOME")
-    print(f"mae3d: CUDA kernels {'with ' + nvcc if nvcc else 'left out (no nvcc found)'}", flush=True)
-    return nvcc
+    reason = None
+    if wish == "0":
+        reason = "MAE3D_CUDA=0"
+    elif nvcc is None:
+        reason = "no nvcc found"
+    elif wish == "auto" and not torch_has_cuda(torch):
+        reason = "this torch is a CPU build; MAE3D_CUDA=1 builds them all the same"
+    print(f"mae3d: CUDA kernels left out ({reason})" if reason else f"mae3d: CUDA kernels with {nvcc}", flush=True)
+    return None if reason else nvcc
 
 
 def gencode_flags() -> list[str]:
@@ -163,7 +174,7 @@ class BuildNative(build_ext):
             [cxx, "-shared", *extra, "-Wl,--no-as-needed", *torch_libs],
             target / "libmae3d_cpu.so",
         )
-        nvcc = None if sanitize else cuda_compiler()
+        nvcc = None if sanitize else cuda_compiler(torch)
         if nvcc:
             self._build_cuda(nvcc, work, includes, torch_libs, target)
 

@@ -7,6 +7,7 @@ says so once.
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Any
 
 import torch
 
-_DIRECTORY = Path(__file__).parent / "_native"
+_DIRECTORY = Path(os.environ.get("MAE3D_NATIVE_DIR", Path(__file__).parent / "_native"))
 _LIBRARY = torch.library.Library("mae3d", "FRAGMENT")
 _MIN_TORCH = (2, 10)
 
