@@ -247,7 +247,7 @@ setup(
     description="Masked pre-training for 3D perception",
     long_description=(ROOT / "README.md").read_text() if (ROOT / "README.md").exists() else "",
     long_description_content_type="text/markdown",
-    license="Apache-2.0",
+    license="MIT",
     python_requires=">=3.10",
     packages=find_packages(include=["mae3d", "mae3d.*"]),
     package_data={"mae3d": ["py.typed"]},
