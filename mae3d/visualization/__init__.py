@@ -1,0 +1,1 @@
+"""Pictures: clouds, masks, reconstructions, curves and whole reports."""
