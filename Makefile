@@ -59,7 +59,7 @@ sanitize: install
 	@tools/sanitize.sh $(BIN)/python
 
 wheel: install
-	@MAE3D_CUDA=$(if $(NVCC),1,0) $(BIN)/python -m build -q --wheel --no-isolation
+	@MAE3D_CUDA=$(if $(NVCC),1,0) $(BIN)/python -m build --wheel --no-isolation
 
 docs: install
 	@$(BIN)/python docs/generate_operators.py
