@@ -1,0 +1,5 @@
+"""Losses."""
+
+from mae3d.models.losses.chamfer import ChamferLoss
+
+__all__ = ["ChamferLoss"]

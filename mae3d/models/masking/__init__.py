@@ -1,0 +1,6 @@
+"""Masking: tokens to Mask. Every masking takes an explicit generator, so masks can be replayed."""
+
+from mae3d.models.masking.block import BlockMasking
+from mae3d.models.masking.random import RandomMasking
+
+__all__ = ["BlockMasking", "RandomMasking"]

@@ -1,0 +1,42 @@
+"""Masking of one connected region."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from mae3d.models.masking.random import check_ratio, masked_count, random_numbers
+from mae3d.registry import MODELS
+from mae3d.structures import Mask, Tokens
+
+
+@MODELS.register_module()
+class BlockMasking(nn.Module):
+    """Hides a token drawn at random and its nearest tokens, the same number in every sample.
+
+    Source: Point-BERT, section 3.3; Point-MAE's ``block`` option.
+
+    Args:
+        ratio: Share of masked tokens; int(N * ratio) are hidden.
+    """
+
+    def __init__(self, ratio: float = 0.6) -> None:
+        super().__init__()
+        self.ratio = check_ratio(ratio)
+
+    def forward(self, tokens: Tokens, generator: torch.Generator | None = None) -> Mask:
+        """Draw one mask per sample of dense tokens; randomness from ``generator`` or the global RNG."""
+        coordinates = tokens.coordinates  # [B, N, D]
+        batch_size, num_tokens = coordinates.shape[:2]
+        draws = random_numbers((batch_size, 1), coordinates.device, generator)
+        seed = (draws * num_tokens).long().clamp(max=num_tokens - 1)  # [B, 1]
+        center = coordinates.take_along_dim(seed.unsqueeze(-1), dim=1)
+        squared = (coordinates - center).square().sum(dim=-1)
+        # A duplicate of the seed must not push the seed itself out of the block.
+        squared = squared.scatter(1, seed, -1.0)
+        order = squared.argsort(dim=1, descending=True, stable=True)
+        return Mask.from_order(order, masked_count(num_tokens, self.ratio))
+
+    def extra_repr(self) -> str:
+        """Shown by print(model)."""
+        return f"ratio={self.ratio}"

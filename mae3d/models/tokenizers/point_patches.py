@@ -1,0 +1,123 @@
+"""Point patches: neighbourhoods around far-apart centres, each embedded by a small PointNet.
+
+Source: Point-BERT (arXiv 2111.14819, section 3.1) and Point-MAE (arXiv 2203.06604, section 3.1).
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from mae3d import ops
+from mae3d.models.layers.initialization import Initialization, initialize
+from mae3d.registry import MODELS
+from mae3d.structures import Tokens
+
+
+class PointPatches(NamedTuple):
+    """Patches of a batch of clouds.
+
+    Attributes:
+        points: [B, G, K, 3], coordinates relative to the patch centre, nearest first (the centre itself is row 0).
+        centers: [B, G, 3], in the frame of the cloud.
+        indices: int64 [B, G, K], the cloud's point behind every patch point.
+    """
+
+    points: Tensor
+    centers: Tensor
+    indices: Tensor
+
+
+def group_points(
+    points: Tensor, num_groups: int, group_size: int, skip_near_origin: float | None = None
+) -> PointPatches:
+    """Cut clouds into patches: furthest point samples as centres, their nearest neighbours as content.
+
+    Args:
+        points: [B, N, 3].
+        num_groups: Number of patches G.
+        group_size: Points per patch K, at most N.
+        skip_near_origin: Squared norm up to which points are never picked as centres; 1e-3 is what the published
+            models of the Point-MAE family were trained with. None picks among all points.
+
+    Raises:
+        ValueError: A cloud has fewer than K points.
+    """
+    if points.shape[1] < group_size:
+        raise ValueError(
+            f"group_points needs at least group_size = {group_size} points per cloud, got points of shape "
+            f"{list(points.shape)}; lower group_size or sample more points"
+        )
+    chosen = ops.furthest_point_sample(points, num_groups, skip_near_origin=skip_near_origin)
+    centers = ops.gather_points(points, chosen)
+    indices = ops.knn(points, centers, k=group_size).indices
+    patches = ops.gather_points(points, indices) - centers.unsqueeze(2)
+    return PointPatches(patches, centers, indices)
+
+
+class MiniPointNet(nn.Module):
+    """Embedding of a point patch: two shared MLPs with a maximum over the points after each.
+
+    The second MLP sees [patch maximum | point feature]; its first layer is applied to the two halves separately, so
+    the half that is equal for all points of a patch is computed once per patch.
+
+    Args:
+        embed_dim: Width C of the tokens.
+    """
+
+    def __init__(self, embed_dim: int) -> None:
+        super().__init__()
+        self.first = nn.Sequential(nn.Linear(3, 128), nn.BatchNorm1d(128), nn.ReLU(), nn.Linear(128, 256))
+        self.second = nn.Sequential(nn.Linear(512, 512), nn.BatchNorm1d(512), nn.ReLU(), nn.Linear(512, embed_dim))
+
+    def forward(self, patches: Tensor) -> Tensor:
+        """[B, G, K, 3] -> [B, G, C]; BatchNorm statistics run over all B * G * K points."""
+        batch_size, num_groups, group_size, _ = patches.shape
+        point = self.first(patches.reshape(-1, 3)).unflatten(0, (-1, group_size))  # [B G, K, 256]
+        whole = point.max(dim=1).values  # [B G, 256]
+        widen, norm, activation, project = self.second
+        of_whole, of_point = widen.weight.split(256, dim=1)
+        hidden = F.linear(point, of_point) + F.linear(whole, of_whole, widen.bias).unsqueeze(1)  # [B G, K, 512]
+        hidden = project(activation(norm(hidden.flatten(0, 1))))
+        tokens = hidden.unflatten(0, (-1, group_size)).max(dim=1).values
+        return tokens.reshape(batch_size, num_groups, -1)
+
+
+@MODELS.register_module()
+class PointPatchTokenizer(nn.Module):
+    """Clouds to patch tokens.
+
+    Args:
+        num_groups: Patches per cloud G.
+        group_size: Points per patch K.
+        embed_dim: Width C of the tokens.
+        skip_near_origin: See :func:`group_points`.
+        initialization: Of the linear layers of the embedding.
+    """
+
+    def __init__(
+        self,
+        num_groups: int = 64,
+        group_size: int = 32,
+        embed_dim: int = 384,
+        *,
+        skip_near_origin: float | None = 1e-3,
+        initialization: Initialization = "trunc_normal",
+    ) -> None:
+        super().__init__()
+        self.num_groups = num_groups
+        self.group_size = group_size
+        self.embed_dim = embed_dim
+        self.skip_near_origin = skip_near_origin
+        self.embedding = MiniPointNet(embed_dim)
+        initialize(self.embedding, initialization)
+
+    def forward(self, points: Tensor) -> Tokens:
+        """Points [B, N, 3 or more], of which the coordinates are used -> tokens with content [B, G, K, 3]."""
+        with torch.no_grad(), torch.autocast(points.device.type, enabled=False):
+            coordinates = points[..., :3].float().contiguous()
+            patches = group_points(coordinates, self.num_groups, self.group_size, self.skip_near_origin)
+        return Tokens(self.embedding(patches.points), patches.centers, patches.points)

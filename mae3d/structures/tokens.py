@@ -1,0 +1,37 @@
+"""What a tokenizer hands to the rest of a model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """Tokens of a batch, dense or packed.
+
+    Attributes:
+        features: [B, N, C], or packed [T, C].
+        coordinates: Where each token sits, [B, N, D] or [T, D], in the units of the input (points: metres or
+            normalised units, images: patch indices).
+        content: The raw input that each token stands for, [B, N, ...] or [T, ...]; targets are made from it.
+            Point patches: [B, N, K, 3], relative to ``coordinates``.
+        offsets: int64 [B + 1] for packed tokens, None for dense ones.
+    """
+
+    features: Tensor
+    coordinates: Tensor
+    content: Tensor
+    offsets: Tensor | None = None
+
+    @property
+    def batch_size(self) -> int:
+        """B."""
+        return self.features.shape[0] if self.offsets is None else self.offsets.shape[0] - 1
+
+    def to(self, device: torch.device | str) -> Tokens:
+        """The same tokens on ``device``."""
+        offsets = None if self.offsets is None else self.offsets.to(device)
+        return Tokens(self.features.to(device), self.coordinates.to(device), self.content.to(device), offsets)
