@@ -5,3 +5,8 @@ from mae3d.ops.chamfer import chamfer_distance as chamfer_distance
 from mae3d.ops.furthest_point_sample import FurthestPointSamples as FurthestPointSamples
 from mae3d.ops.furthest_point_sample import furthest_point_sample as furthest_point_sample
 from mae3d.ops.furthest_point_sample import furthest_point_sample_packed as furthest_point_sample_packed
+from mae3d.ops.voxelize import HardVoxelization as HardVoxelization
+from mae3d.ops.voxelize import Voxelization as Voxelization
+from mae3d.ops.voxelize import grid_shape as grid_shape
+from mae3d.ops.voxelize import voxelize as voxelize
+from mae3d.ops.voxelize import voxelize_hard as voxelize_hard
