@@ -52,8 +52,8 @@ struct Slice {
   int kind;           // 0, 1: slab over [enter, leave] between bottom and top; 2: ellipse
   float enter, leave; // horizontal distances (slab) or centre and half-width (ellipse)
   float bottom, top;  // heights (slab) or centre height and half-height (ellipse)
-  float side_cosine;  // cosine of incidence on the vertical face, in the horizontal plane
-  float lean;         // ellipse: horizontal curvature, for its normal
+  float side_cosine;  // slab: cosine of incidence on the vertical face, in the plane; ellipse: gradient across
+  float lean, twist;  // ellipse: growth of the gradient along the heading and across it, per metre
   int64_t index;
 };
 
@@ -113,9 +113,10 @@ MAE3D_HD bool make_slice(const float* p, const Column& c, float max_range, int64
   s.enter = -b / a, s.leave = sqrtf(rest / a);
   s.bottom = rz, s.top = 0.5f * sz * sqrtf(rest);
   s.lean = a;
-  // Length of the gradient's part across the column, which a beam in the column never feels.
+  // The gradient's part across the column at the centre, and how it grows with distance.
   const float gx = (ox + s.enter * dx) * ax * ax, gy = (oy + s.enter * dy) * ay * ay;
   s.side_cosine = gx * dy - gy * dx;
+  s.twist = dx * dy * (ax * ax - ay * ay);
   return s.enter + s.leave > 0.f;
 }
 
@@ -151,7 +152,8 @@ MAE3D_HD Hit hit_ellipse(const Slice& s, float slope, float level) {
   // Gradient of the ellipsoid along the heading, across the column and upwards.
   const float rest = s.lean * s.leave * s.leave;
   const float forward = (t - s.enter) * s.lean, up = (slope * t - s.bottom) * rest * v * v;
-  const float length = sqrtf(forward * forward + s.side_cosine * s.side_cosine + up * up);
+  const float across = s.side_cosine + (t - s.enter) * s.twist;
+  const float length = sqrtf(forward * forward + across * across + up * up);
   return {t, fminf(fabsf(forward * level + up * slope * level) / length, 1.f)};
 }
 

