@@ -1,80 +1,27 @@
 #include "chamfer.h"
 
-#include <cmath>
 #include <limits>
 
 #include "../common/parallel.h"
-#include "../common/simd.h"
+#include "nearest.h"
 
 namespace mae3d {
 namespace {
 
-constexpr int64_t kLanes = 16;
-
-template <typename T> struct Cloud {  // structure of arrays, only the rows that can be partners
-  std::vector<T> x, y, z;
-  std::vector<int32_t> row;  // within the set
-  int64_t count = 0;
-
-  void resize(int64_t n) {
-    const int64_t padded = (n + kLanes - 1) / kLanes * kLanes;
-    if (static_cast<int64_t>(x.size()) >= padded) return;
-    x.resize(padded), y.resize(padded), z.resize(padded), row.resize(padded);
-  }
-};
+using chamfer::Cloud;
+using chamfer::Frame;
+using chamfer::SortedCloud;
 
 template <typename T> struct Workspace {
   Cloud<T> a, b;
+  SortedCloud<T> sorted_a, sorted_b;
   std::vector<T> best;
-  std::vector<int32_t> index;
+  std::vector<int32_t> partner;
+
+  void resize(int64_t n) {
+    if (static_cast<int64_t>(best.size()) < n) best.resize(n), partner.resize(n);
+  }
 };
-
-template <typename T> bool finite(T x, T y, T z) { return (x - x) + (y - y) + (z - z) == T(0); }
-
-template <typename T> void gather(const T* points, const bool* mask, int64_t n, Cloud<T>& cloud) {
-  cloud.resize(n);
-  int64_t count = 0;
-  for (int64_t i = 0; i < n; ++i) {
-    const T x = points[3 * i], y = points[3 * i + 1], z = points[3 * i + 2];
-    cloud.x[count] = x, cloud.y[count] = y, cloud.z[count] = z, cloud.row[count] = static_cast<int32_t>(i);
-    count += finite(x, y, z) && (!mask || mask[i]);
-  }
-  cloud.count = count;
-}
-
-// One vector of queries against all candidates; candidates ascend, so a strict < keeps the lowest of equals.
-template <typename T>
-MAE3D_INLINE void nearest_body(const T* qx, const T* qy, const T* qz, int64_t queries, const T* cx, const T* cy,
-                               const T* cz, int64_t candidates, T* best, int32_t* index) {
-  for (int64_t q = 0; q < queries; q += kLanes) {
-    T distance[kLanes], x[kLanes], y[kLanes], z[kLanes];
-    int32_t found[kLanes];
-    for (int64_t l = 0; l < kLanes; ++l) {
-      distance[l] = std::numeric_limits<T>::infinity(), found[l] = -1;
-      x[l] = qx[q + l], y[l] = qy[q + l], z[l] = qz[q + l];
-    }
-    for (int64_t c = 0; c < candidates; ++c) {
-      const T px = cx[c], py = cy[c], pz = cz[c];
-#pragma omp simd
-      for (int64_t l = 0; l < kLanes; ++l) {
-        const T dx = x[l] - px, dy = y[l] - py, dz = z[l] - pz;
-        const T d = (dx * dx + dy * dy) + dz * dz;
-        const bool nearer = d < distance[l];
-        distance[l] = nearer ? d : distance[l];
-        found[l] = nearer ? static_cast<int32_t>(c) : found[l];
-      }
-    }
-    for (int64_t l = 0; l < kLanes; ++l) best[q + l] = distance[l], index[q + l] = found[l];
-  }
-}
-MAE3D_SIMD void nearest(const float* qx, const float* qy, const float* qz, int64_t queries, const float* cx,
-                        const float* cy, const float* cz, int64_t candidates, float* best, int32_t* index) {
-  nearest_body(qx, qy, qz, queries, cx, cy, cz, candidates, best, index);
-}
-MAE3D_SIMD void nearest(const double* qx, const double* qy, const double* qz, int64_t queries, const double* cx,
-                        const double* cy, const double* cz, int64_t candidates, double* best, int32_t* index) {
-  nearest_body(qx, qy, qz, queries, cx, cy, cz, candidates, best, index);
-}
 
 // What rows that take no part get: 0 where masked, NaN where a coordinate is NaN, +inf otherwise; index -1.
 template <typename T> void fill_default(const T* points, const bool* mask, int64_t n, T* distance, int64_t* index) {
@@ -88,17 +35,50 @@ template <typename T> void fill_default(const T* points, const bool* mask, int64
   }
 }
 
-template <typename T>
-void one_way(const Cloud<T>& from, const Cloud<T>& to, int64_t base, Workspace<T>& work, T* distance, int64_t* index) {
-  const int64_t padded = (from.count + kLanes - 1) / kLanes * kLanes;
-  if (static_cast<int64_t>(work.best.size()) < padded) work.best.resize(padded), work.index.resize(padded);
-  nearest(from.x.data(), from.y.data(), from.z.data(), from.count, to.x.data(), to.y.data(), to.z.data(), to.count,
-          work.best.data(), work.index.data());
+template <typename T> struct Output {
+  T* distance;
+  int64_t* index;
+  int64_t base;  // added to partners
+};
+
+template <typename T> void small_search(const Cloud<T>& from, const Cloud<T>& to, Workspace<T>& work, Output<T> out) {
+  work.resize(chamfer::padded(from.count));
+  chamfer::all_pairs(from.x.data(), from.y.data(), from.z.data(), from.count, to.x.data(), to.y.data(), to.z.data(),
+                     to.count, work.best.data(), work.partner.data());
   for (int64_t q = 0; q < from.count; ++q) {
-    if (work.index[q] < 0) continue;
-    distance[from.row[q]] = work.best[q];
-    index[from.row[q]] = base + to.row[work.index[q]];
+    const int64_t row = from.complete ? q : from.row[q], partner = work.partner[q];
+    out.distance[row] = work.best[q];
+    out.index[row] = partner < 0 ? -1 : out.base + (to.complete ? partner : to.row[partner]);
   }
+}
+
+template <typename T>
+void large_search(const SortedCloud<T>& from, const SortedCloud<T>& to, Workspace<T>& work, Output<T> out) {
+  work.resize(chamfer::padded(from.points.count));
+  parallel_for(0, from.blocks.count, 64, [&](int64_t begin, int64_t end) {
+    chamfer::search_blocks(from, to, begin, end, work.best.data(), work.partner.data());
+  });
+  for (int64_t q = 0; q < from.points.count; ++q) {
+    const int64_t row = from.points.row[q], partner = work.partner[q];
+    out.distance[row] = work.best[q];
+    out.index[row] = partner < 0 ? -1 : out.base + partner;
+  }
+}
+
+template <typename T> void both_ways(Workspace<T>& work, Output<T> to_b, Output<T> to_a) {
+  if (work.a.count == 0 || work.b.count == 0 || work.a.count * work.b.count < chamfer::kBruteForcePairs) {
+    small_search(work.a, work.b, work, to_b);
+    small_search(work.b, work.a, work, to_a);
+    return;
+  }
+  Frame<T> frame;
+  frame.reset();
+  frame.include(work.a);
+  frame.include(work.b);
+  chamfer::sort_cloud(work.a, frame, work.sorted_a);
+  chamfer::sort_cloud(work.b, frame, work.sorted_b);
+  large_search(work.sorted_a, work.sorted_b, work, to_b);
+  large_search(work.sorted_b, work.sorted_a, work, to_a);
 }
 
 struct Range {
@@ -124,21 +104,22 @@ template <typename T> void one_pair(const PointSets& a, const PointSets& b, int6
   T* db = mdata<T>(r.b_to_a) + rb.begin;
   int64_t* ia = mdata<int64_t>(r.a_to_b_index) + ra.begin;
   int64_t* ib = mdata<int64_t>(r.b_to_a_index) + rb.begin;
-  gather(pa, ma, ra.count, work.a);
-  gather(pb, mb, rb.count, work.b);
-  fill_default(pa, ma, ra.count, da, ia);
-  fill_default(pb, mb, rb.count, db, ib);
-  one_way(work.a, work.b, b.offsets ? rb.begin : 0, work, da, ia);
-  one_way(work.b, work.a, a.offsets ? ra.begin : 0, work, db, ib);
+  chamfer::gather(pa, ma, ra.count, work.a);
+  chamfer::gather(pb, mb, rb.count, work.b);
+  if (!work.a.complete) fill_default(pa, ma, ra.count, da, ia);
+  if (!work.b.complete) fill_default(pb, mb, rb.count, db, ib);
+  both_ways(work, Output<T>{da, ia, b.offsets ? rb.begin : 0}, Output<T>{db, ib, a.offsets ? ra.begin : 0});
 }
 
-template <typename T> void all_pairs(const PointSets& a, const PointSets& b, Result& r) {
-  const int64_t cost = std::max<int64_t>(1, a.rows / std::max<int64_t>(1, a.sets)) *
-                       std::max<int64_t>(1, b.rows / std::max<int64_t>(1, b.sets));
-  parallel_for(0, a.sets, std::max<int64_t>(1, 65536 / cost), [&](int64_t begin, int64_t end) {
+template <typename T> void all_sets(const PointSets& a, const PointSets& b, Result& r) {
+  const auto some = [&](int64_t begin, int64_t end) {
     Workspace<T> work;
     for (int64_t set = begin; set < end; ++set) one_pair(a, b, set, work, r);
-  });
+  };
+  // Few sets are taken one after another: the search inside is parallel.
+  if (a.sets < num_threads()) return some(0, a.sets);
+  const int64_t mean_rows = (a.rows + b.rows) / std::max<int64_t>(1, a.sets);
+  parallel_for(0, a.sets, std::max<int64_t>(1, 2048 / (mean_rows + 1)), some);
 }
 
 }  // namespace
@@ -154,7 +135,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> chamfer_distance_cpu(const Tensor a, 
   const ScalarType dtype = a.scalar_type();
   Result r{make_empty(a, pa.result_shape(), dtype), make_empty(a, pb.result_shape(), dtype),
            make_empty(a, pa.result_shape(), ScalarType::Long), make_empty(a, pb.result_shape(), ScalarType::Long)};
-  dtype == ScalarType::Float ? all_pairs<float>(pa, pb, r) : all_pairs<double>(pa, pb, r);
+  dtype == ScalarType::Float ? all_sets<float>(pa, pb, r) : all_sets<double>(pa, pb, r);
   return {r.a_to_b, r.b_to_a, r.a_to_b_index, r.b_to_a_index};
 }
 

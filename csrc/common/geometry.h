@@ -20,4 +20,14 @@ MAE3D_HD float squared_distance(float ax, float ay, float az, float bx, float by
 #endif
 }
 
+MAE3D_HD double squared_distance(double ax, double ay, double az, double bx, double by, double bz) {
+#ifdef __CUDA_ARCH__
+  const double dx = __dsub_rn(ax, bx), dy = __dsub_rn(ay, by), dz = __dsub_rn(az, bz);
+  return __dadd_rn(__dadd_rn(__dmul_rn(dx, dx), __dmul_rn(dy, dy)), __dmul_rn(dz, dz));
+#else
+  const double dx = ax - bx, dy = ay - by, dz = az - bz;
+  return (dx * dx + dy * dy) + dz * dz;
+#endif
+}
+
 }  // namespace mae3d
