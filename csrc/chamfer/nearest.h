@@ -18,7 +18,7 @@
 namespace mae3d::chamfer {
 
 constexpr int64_t kLanes = 16;                 // points of a block, blocks of a group
-constexpr int64_t kBruteForcePairs = 1 << 15;  // below, sorting costs more than it saves
+constexpr int64_t kBruteForcePairs = 1 << 19;  // below, sorting costs more than it saves
 
 inline int64_t padded(int64_t n) { return (n + kLanes - 1) / kLanes * kLanes; }
 
@@ -46,29 +46,37 @@ template <typename T> void gather(const T* points, const bool* mask, int64_t n, 
   cloud.count = count;
 }
 
+// kWidth queries, kept in registers, against all candidates.
+template <int64_t kWidth, typename T>
+MAE3D_INLINE void some_queries(const T* qx, const T* qy, const T* qz, const T* cx, const T* cy, const T* cz,
+                               int64_t candidates, T* best, int32_t* partner) {
+  T distance[kWidth], x[kWidth], y[kWidth], z[kWidth];
+  int32_t found[kWidth];
+  for (int64_t l = 0; l < kWidth; ++l) {
+    distance[l] = std::numeric_limits<T>::infinity(), found[l] = -1;
+    x[l] = qx[l], y[l] = qy[l], z[l] = qz[l];
+  }
+  for (int64_t c = 0; c < candidates; ++c) {  // ascending: a strict < keeps the first of equals
+    const T px = cx[c], py = cy[c], pz = cz[c];
+#pragma omp simd
+    for (int64_t l = 0; l < kWidth; ++l) {
+      const T d = squared_distance(x[l], y[l], z[l], px, py, pz);
+      const int32_t take = -static_cast<int32_t>(d < distance[l]);  // bits, not a branch: half of the tests succeed
+      found[l] = (found[l] & ~take) | (static_cast<int32_t>(c) & take);
+      distance[l] = d < distance[l] ? d : distance[l];
+    }
+  }
+  for (int64_t l = 0; l < kWidth; ++l) best[l] = distance[l], partner[l] = found[l];
+}
+
 // Squared distances from queries to candidates; partner is a position in `candidates`, -1 at +inf.
 template <typename T>
 MAE3D_INLINE void all_pairs_body(const T* qx, const T* qy, const T* qz, int64_t queries, const T* cx, const T* cy,
                                  const T* cz, int64_t candidates, T* best, int32_t* partner) {
-  for (int64_t q = 0; q < queries; q += kLanes) {
-    T distance[kLanes], x[kLanes], y[kLanes], z[kLanes];
-    int32_t found[kLanes];
-    for (int64_t l = 0; l < kLanes; ++l) {
-      distance[l] = std::numeric_limits<T>::infinity(), found[l] = -1;
-      x[l] = qx[q + l], y[l] = qy[q + l], z[l] = qz[q + l];
-    }
-    for (int64_t c = 0; c < candidates; ++c) {  // ascending: a strict < keeps the first of equals
-      const T px = cx[c], py = cy[c], pz = cz[c];
-#pragma omp simd
-      for (int64_t l = 0; l < kLanes; ++l) {
-        const T d = squared_distance(x[l], y[l], z[l], px, py, pz);
-        const bool nearer = d < distance[l];
-        distance[l] = nearer ? d : distance[l];
-        found[l] = nearer ? static_cast<int32_t>(c) : found[l];
-      }
-    }
-    for (int64_t l = 0; l < kLanes; ++l) best[q + l] = distance[l], partner[q + l] = found[l];
-  }
+  int64_t q = 0;
+  for (; q + kLanes < queries; q += 2 * kLanes)
+    some_queries<2 * kLanes>(qx + q, qy + q, qz + q, cx, cy, cz, candidates, best + q, partner + q);
+  if (q < queries) some_queries<kLanes>(qx + q, qy + q, qz + q, cx, cy, cz, candidates, best + q, partner + q);
 }
 
 // Bounding boxes, structure of arrays: of each block of 16 points, and of each group of 16 blocks.
@@ -211,17 +219,22 @@ MAE3D_INLINE void bounds(const Queries<T>& q, const T* const low[3], const T* co
 
 template <typename T>
 MAE3D_INLINE void visit(Queries<T>& q, const T* cx, const T* cy, const T* cz, const int32_t* row, int64_t block) {
+  T best[kLanes], x[kLanes], y[kLanes], z[kLanes];
+  int32_t partner[kLanes];
+  for (int64_t l = 0; l < kLanes; ++l)
+    best[l] = q.best[l], partner[l] = q.partner[l], x[l] = q.x[l], y[l] = q.y[l], z[l] = q.z[l];
   for (int64_t c = block * kLanes; c < (block + 1) * kLanes; ++c) {
     const T px = cx[c], py = cy[c], pz = cz[c];
     const int32_t candidate = row[c];
 #pragma omp simd
     for (int64_t l = 0; l < kLanes; ++l) {
-      const T d = squared_distance(q.x[l], q.y[l], q.z[l], px, py, pz);
-      const bool nearer = (d < q.best[l]) | ((d == q.best[l]) & (candidate < q.partner[l]));
-      q.best[l] = nearer ? d : q.best[l];
-      q.partner[l] = nearer ? candidate : q.partner[l];
+      const T d = squared_distance(x[l], y[l], z[l], px, py, pz);
+      const int32_t take = -static_cast<int32_t>((d < best[l]) | ((d == best[l]) & (candidate < partner[l])));
+      partner[l] = (partner[l] & ~take) | (candidate & take);
+      best[l] = d < best[l] ? d : best[l];
     }
   }
+  for (int64_t l = 0; l < kLanes; ++l) q.best[l] = best[l], q.partner[l] = partner[l];
 }
 
 template <typename T> MAE3D_INLINE T worst(const Queries<T>& q) {
