@@ -10,3 +10,6 @@ from mae3d.ops.voxelize import Voxelization as Voxelization
 from mae3d.ops.voxelize import grid_shape as grid_shape
 from mae3d.ops.voxelize import voxelize as voxelize
 from mae3d.ops.voxelize import voxelize_hard as voxelize_hard
+from mae3d.ops.gather_points import gather_points as gather_points
+from mae3d.ops.gather_points import gather_rows as gather_rows
+from mae3d.ops.gather_points import group_points as group_points
