@@ -1,10 +1,15 @@
 """Operators: the Python face of ``csrc/``. One module per operator."""
 
+from mae3d.ops.ball_query import BallQuery as BallQuery
+from mae3d.ops.ball_query import ball_query as ball_query
 from mae3d.ops.chamfer import ChamferDistance as ChamferDistance
 from mae3d.ops.chamfer import chamfer_distance as chamfer_distance
 from mae3d.ops.furthest_point_sample import FurthestPointSamples as FurthestPointSamples
 from mae3d.ops.furthest_point_sample import furthest_point_sample as furthest_point_sample
 from mae3d.ops.furthest_point_sample import furthest_point_sample_packed as furthest_point_sample_packed
+from mae3d.ops.knn import KNN as KNN
+from mae3d.ops.knn import knn as knn
+from mae3d.ops.knn import three_nn as three_nn
 from mae3d.ops.voxelize import HardVoxelization as HardVoxelization
 from mae3d.ops.voxelize import Voxelization as Voxelization
 from mae3d.ops.voxelize import grid_shape as grid_shape
