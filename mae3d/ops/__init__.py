@@ -7,6 +7,9 @@ from mae3d.ops.chamfer import chamfer_distance as chamfer_distance
 from mae3d.ops.furthest_point_sample import FurthestPointSamples as FurthestPointSamples
 from mae3d.ops.furthest_point_sample import furthest_point_sample as furthest_point_sample
 from mae3d.ops.furthest_point_sample import furthest_point_sample_packed as furthest_point_sample_packed
+from mae3d.ops.gather_points import gather_points as gather_points
+from mae3d.ops.gather_points import gather_rows as gather_rows
+from mae3d.ops.gather_points import group_points as group_points
 from mae3d.ops.knn import KNN as KNN
 from mae3d.ops.knn import knn as knn
 from mae3d.ops.knn import three_nn as three_nn
@@ -15,6 +18,3 @@ from mae3d.ops.voxelize import Voxelization as Voxelization
 from mae3d.ops.voxelize import grid_shape as grid_shape
 from mae3d.ops.voxelize import voxelize as voxelize
 from mae3d.ops.voxelize import voxelize_hard as voxelize_hard
-from mae3d.ops.gather_points import gather_points as gather_points
-from mae3d.ops.gather_points import gather_rows as gather_rows
-from mae3d.ops.gather_points import group_points as group_points
