@@ -13,6 +13,7 @@ from mae3d.ops.gather_points import group_points as group_points
 from mae3d.ops.knn import KNN as KNN
 from mae3d.ops.knn import knn as knn
 from mae3d.ops.knn import three_nn as three_nn
+from mae3d.ops.scatter import scatter_reduce as scatter_reduce
 from mae3d.ops.three_interpolate import three_interpolate as three_interpolate
 from mae3d.ops.three_interpolate import three_weights as three_weights
 from mae3d.ops.voxelize import HardVoxelization as HardVoxelization
