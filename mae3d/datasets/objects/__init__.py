@@ -1,0 +1,24 @@
+"""Object clouds: one file per data set."""
+
+from mae3d.datasets.objects.base import Cloud, ObjectDataset
+from mae3d.datasets.objects.fewshot import ModelNetFewShot
+from mae3d.datasets.objects.labelled_clouds import LabelledClouds
+from mae3d.datasets.objects.modelnet40 import ModelNet40
+from mae3d.datasets.objects.modelnet40_hdf5 import ModelNet40HDF5
+from mae3d.datasets.objects.scanobjectnn import ScanObjectNN
+from mae3d.datasets.objects.shapenet55 import ShapeNet55
+from mae3d.datasets.objects.shapenetpart import ShapeNetPart
+from mae3d.datasets.objects.simulated import SimulatedObjects
+
+__all__ = [
+    "Cloud",
+    "LabelledClouds",
+    "ModelNet40",
+    "ModelNet40HDF5",
+    "ModelNetFewShot",
+    "ObjectDataset",
+    "ScanObjectNN",
+    "ShapeNet55",
+    "ShapeNetPart",
+    "SimulatedObjects",
+]

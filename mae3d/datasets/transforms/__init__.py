@@ -1,0 +1,26 @@
+"""Transforms of batches: ``batch -> batch`` on any device."""
+
+from mae3d.datasets.transforms.augment import (
+    Jitter,
+    PointTransform,
+    RandomDropout,
+    RandomScale,
+    RandomShift,
+    RotateY,
+    ScaleAndTranslate,
+)
+from mae3d.datasets.transforms.sampling import PUBLISHED_POOLS, SampleFarthest, SampleRandom, take_points
+
+__all__ = [
+    "PUBLISHED_POOLS",
+    "Jitter",
+    "PointTransform",
+    "RandomDropout",
+    "RandomScale",
+    "RandomShift",
+    "RotateY",
+    "SampleFarthest",
+    "SampleRandom",
+    "ScaleAndTranslate",
+    "take_points",
+]
