@@ -7,8 +7,8 @@ from typing import Any, Literal
 
 import numpy as np
 
+from mae3d.datasets.array_pickle import load_array_pickle
 from mae3d.datasets.objects.base import Cloud, ObjectDataset
-from mae3d.datasets.restricted_pickle import load_array_pickle
 from mae3d.errors import ConfigError, DataError
 from mae3d.registry import DATASETS
 

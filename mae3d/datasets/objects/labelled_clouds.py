@@ -75,7 +75,9 @@ class LabelledClouds(ObjectDataset):
         try:
             with np.load(self.path, allow_pickle=False) as file:
                 self.clouds, self.labels, classes = file["points"], file["label"].astype(np.int64), file["classes"]
-                self.names = [str(n) for n in file["name"]] if "name" in file else [str(i) for i in range(len(self.labels))]
+                self.names = (
+                    [str(n) for n in file["name"]] if "name" in file else [str(i) for i in range(len(self.labels))]
+                )
                 normals = file["normals"] if self.use_normals else None
         except (KeyError, ValueError, OSError) as error:
             raise DataError(f"{self.path}: not readable as labelled clouds ({error}). {HINT}") from error

@@ -8,15 +8,22 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
+from mae3d.datasets.array_pickle import load_array_pickle
 from mae3d.datasets.files import read_lines, read_table
 from mae3d.datasets.objects.base import Cloud, ObjectDataset
-from mae3d.datasets.restricted_pickle import load_array_pickle
 from mae3d.errors import ConfigError, DataError
 from mae3d.ops import furthest_point_sample
 from mae3d.registry import DATASETS
 
 HINT = "Check the folder with: python tools/prepare_data.py modelnet40 --root <modelnet40_normal_resampled>"
 STORED_POINTS = 8192
+CLASSES: tuple[str, ...] = (
+    *("airplane", "bathtub", "bed", "bench", "bookshelf", "bottle", "bowl", "car", "chair", "cone"),
+    *("cup", "curtain", "desk", "door", "dresser", "flower_pot", "glass_box", "guitar", "keyboard", "lamp"),
+    *("laptop", "mantel", "monitor", "night_stand", "person", "piano", "plant", "radio", "range_hood", "sink"),
+    *("sofa", "stairs", "stool", "table", "tent", "toilet", "tv_stand", "vase", "wardrobe", "xbox"),
+)
+"""The 40 classes of the published ``modelnet40_shape_names.txt``."""
 
 
 def cache_path(root: Path, split: str, num_category: int = 40) -> Path:
@@ -93,7 +100,9 @@ class ModelNet40(ObjectDataset):
     def _check_names(self, path: Path) -> None:
         for number, name in enumerate(self.names, start=1):
             if name.rsplit("_", 1)[0] not in self._label:
-                raise DataError(f"{path}, line {number}: {name!r} is of none of the {len(self.classes)} classes. {HINT}")
+                raise DataError(
+                    f"{path}, line {number}: {name!r} is of none of the {len(self.classes)} classes. {HINT}"
+                )
 
     def _read_cache(self) -> None:
         if self.cache is None:

@@ -13,7 +13,10 @@ from mae3d.errors import ConfigError, DataError
 from mae3d.registry import DATASETS
 
 HINT = "Check the folder with: python tools/prepare_data.py scanobjectnn --root <ScanObjectNN>"
-CLASSES = tuple("bag bin box cabinet chair desk display door shelf table bed pillow sink sofa toilet".split())
+CLASSES: tuple[str, ...] = (
+    *("bag", "bin", "box", "cabinet", "chair", "desk", "display", "door"),
+    *("shelf", "table", "bed", "pillow", "sink", "sofa", "toilet"),
+)
 # Variant -> (suffix of the split folder, suffix of the file).
 VARIANTS = {
     "OBJ_BG": ("", ""),

@@ -65,7 +65,7 @@ SYNSETS: dict[str, str] = {name: synset for synset, name in SHAPENET_NAMES.items
 """Name -> synset offset."""
 
 PART_RANGES: dict[str, range] = {
-    "Airplane": range(0, 4),
+    "Airplane": range(4),
     "Bag": range(4, 6),
     "Cap": range(6, 8),
     "Car": range(8, 12),

@@ -24,6 +24,7 @@ class PointTransform:
     """Base: splits ``points`` into coordinates and normals and puts them together again."""
 
     def __call__(self, batch: Batch, generator: torch.Generator | None = None) -> Batch:
+        """A new batch, transformed."""
         points = batch["points"]
         xyz, normals = self.apply(points[..., :3], points[..., 3:], generator)
         changed = xyz if points.shape[-1] == 3 else torch.cat([xyz, normals], dim=-1)
@@ -78,9 +79,7 @@ class RandomShift(PointTransform):
 class ScaleAndTranslate(PointTransform):
     """The family's standard: per-axis factor U(2/3, 3/2), then per-axis shift U(-0.2, 0.2)."""
 
-    def __init__(
-        self, low: float = 2 / 3, high: float = 3 / 2, limit: float = 0.2, *, isotropic: bool = False
-    ) -> None:
+    def __init__(self, low: float = 2 / 3, high: float = 3 / 2, limit: float = 0.2, *, isotropic: bool = False) -> None:
         self.scale = RandomScale(low, high, isotropic=isotropic)
         self.shift = RandomShift(limit)
 
@@ -142,6 +141,7 @@ class RandomDropout:
         self.max_ratio = max_ratio
 
     def __call__(self, batch: Batch, generator: torch.Generator | None = None) -> Batch:
+        """A new batch, transformed."""
         points = batch["points"]
         B, N = points.shape[:2]
         ratio = draw_uniform((B, 1), 0, self.max_ratio, points, generator)

@@ -64,6 +64,7 @@ class SampleFarthest:
         self.skip_near_origin = skip_near_origin
 
     def __call__(self, batch: Batch, generator: torch.Generator | None = None) -> Batch:
+        """A new batch, transformed."""
         stored = _check_stored("SampleFarthest", batch, self.npoints)
         pool = self.npoints if self.pool is None else min(self.pool, stored)
         if pool == stored and self.skip_near_origin is None:
@@ -89,5 +90,6 @@ class SampleRandom:
         self.npoints = npoints
 
     def __call__(self, batch: Batch, generator: torch.Generator | None = None) -> Batch:
+        """A new batch, transformed."""
         stored = _check_stored("SampleRandom", batch, self.npoints)
         return take_points(batch, draw_permutation(stored, batch["points"], generator)[: self.npoints])

@@ -1,3 +1,4 @@
+# ruff: noqa: D103 (the class name is the documentation of a builder)
 """Simulated instruments, tools and electronics. y up, front towards +z."""
 
 from __future__ import annotations
@@ -39,7 +40,10 @@ def guitar(rng: Random) -> Mesh:
     neck = box((0.05, reach, 0.025), (0, length / 2 + reach / 2 - 0.03, depth / 2 - 0.01), taper=1.0)
     top = length / 2 + reach - 0.03
     head = [turn(box((0.075, 0.15, 0.015), (0, top + 0.075, depth / 2 - 0.01)), "x", -10, (0, top, depth / 2))]
-    head += [mirror(rod((0.03, top + y, depth / 2 - 0.02), (0.065, top + y, depth / 2 - 0.02), 0.007)) for y in (0.03, 0.07, 0.11)]
+    head += [
+        mirror(rod((0.03, top + y, depth / 2 - 0.02), (0.065, top + y, depth / 2 - 0.02), 0.007))
+        for y in (0.03, 0.07, 0.11)
+    ]
     return assemble(head, neck, body)
 
 
@@ -50,7 +54,10 @@ def knife(rng: Random) -> Mesh:
     outline = [(0, 0), (length - point, 0), (length - point * 0.4, width * 0.35), (length, width), (0, width)]
     blade = prism(outline, thick)
     grip, tall = rng.uniform(0.09, 0.13), width * rng.uniform(0.55, 0.9)
-    handle = [turn(sphere((tall / 2, grip / 2 * 1.05, 0.011), (0, 0, 0)), "z", 90), box((grip * 0.8, tall * 0.9, 0.018))]
+    handle = [
+        turn(sphere((tall / 2, grip / 2 * 1.05, 0.011), (0, 0, 0)), "z", 90),
+        box((grip * 0.8, tall * 0.9, 0.018)),
+    ]
     guard = [box((0.012, width * 1.3, 0.022), (0, width / 2, 0))] if rng.random() < 0.4 else []
     return assemble(blade, [*(move(part, (-grip / 2, width * 0.6, 0)) for part in handle), *guard])
 
@@ -95,9 +102,14 @@ def earphone(rng: Random) -> Mesh:
 def laptop(rng: Random) -> Mesh:
     width, depth, thick = rng.uniform(0.3, 0.4), rng.uniform(0.21, 0.27), rng.uniform(0.012, 0.025)
     base = [box((width, thick, depth), (0, thick / 2, 0))]
-    base += [box((width * 0.88, 0.004, depth * 0.09), (0, thick, -depth * 0.35 + depth * 0.12 * row)) for row in range(5)]
+    base += [
+        box((width * 0.88, 0.004, depth * 0.09), (0, thick, -depth * 0.35 + depth * 0.12 * row)) for row in range(5)
+    ]
     base.append(box((width * 0.25, 0.003, depth * 0.22), (0, thick, depth * 0.33)))
-    lid = [box((width, depth, thick * 0.5), (0, depth / 2, 0)), box((width * 0.92, depth * 0.86, 0.002), (0, depth / 2, thick * 0.3))]
+    lid = [
+        box((width, depth, thick * 0.5), (0, depth / 2, 0)),
+        box((width * 0.92, depth * 0.86, 0.002), (0, depth / 2, thick * 0.3)),
+    ]
     angle = -rng.uniform(5, 40)
     screen = [move(turn(part, "x", angle), (0, thick, -depth / 2)) for part in lid]
     return assemble(base, screen)
@@ -115,7 +127,9 @@ def monitor(rng: Random) -> Mesh:
         screen.append(move(bulk, (0, y, -depth * 3.5)))
     stand = box((0.06, y, 0.03), (0, y / 2, -depth / 2 - 0.01))
     round_base = rng.random() < 0.5
-    foot = cylinder(width * 0.22, 0.015, (0, 0.008, 0)) if round_base else box((width * 0.45, 0.015, 0.2), (0, 0.008, 0))
+    foot = (
+        cylinder(width * 0.22, 0.015, (0, 0.008, 0)) if round_base else box((width * 0.45, 0.015, 0.2), (0, 0.008, 0))
+    )
     return assemble(screen, stand, foot)
 
 

@@ -1,6 +1,9 @@
+# ruff: noqa: D103 (the class name is the documentation of a builder)
 """Simulated furniture. Lengths in metres, y up, floor at y = 0, front towards +z."""
 
 from __future__ import annotations
+
+from itertools import pairwise
 
 import numpy as np
 
@@ -109,7 +112,9 @@ def stool(rng: Random) -> Mesh:
     angles = np.arange(count) * 2 * np.pi / count
     spread, rung = radius * 0.8, height * rng.uniform(0.25, 0.45)
     ends = [(np.cos(a), np.sin(a)) for a in angles]
-    support = [rod((c * (spread + splay), 0, s * (spread + splay)), (c * spread, height, s * spread), 0.02) for c, s in ends]
+    support = [
+        rod((c * (spread + splay), 0, s * (spread + splay)), (c * spread, height, s * spread), 0.02) for c, s in ends
+    ]
     at = spread + splay * (1 - rung / height)
     rungs = [
         rod((c * at, rung, s * at), (d * at, rung, t * at), 0.012) for (c, s), (d, t) in zip(ends, ends[1:] + ends[:1])
@@ -157,7 +162,7 @@ def bookshelf(rng: Random) -> Mesh:
     shelves = [box((width, 0.03, depth), (0, y, 0)) for y in levels]
     frame = [sides] + ([box((width, height, 0.01), (0, height / 2, -depth / 2))] if rng.random() < 0.6 else [])
     books = []
-    for y, above in zip(levels, levels[1:]):
+    for y, above in pairwise(levels):
         if rng.random() < 0.5:
             fill, tall = rng.uniform(0.2, 0.8) * width, (above - y) * rng.uniform(0.5, 0.85)
             books.append(box((fill, tall, depth * 0.7), ((fill - width) / 2, y + tall / 2, 0)))
@@ -186,7 +191,10 @@ def night_stand(rng: Random) -> Mesh:
     piece, drawers = height / rows, []
     for row in range(rows):
         y = foot + piece * (row + 0.5)
-        drawers += [box((width * 0.9, piece * 0.85, 0.02), (0, y, depth / 2 + 0.01)), sphere(0.02, (0, y, depth / 2 + 0.04))]
+        drawers += [
+            box((width * 0.9, piece * 0.85, 0.02), (0, y, depth / 2 + 0.01)),
+            sphere(0.02, (0, y, depth / 2 + 0.04)),
+        ]
     return assemble([top, body], drawers, legs(width - 0.05, depth - 0.05, foot, 0.022, 0, 0.6))
 
 

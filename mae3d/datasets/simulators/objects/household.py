@@ -1,3 +1,4 @@
+# ruff: noqa: D103 (the class name is the documentation of a builder)
 """Simulated vessels, sanitary ware, plants and other things of the house. Lengths in metres, y up."""
 
 from __future__ import annotations
@@ -27,7 +28,9 @@ Random = np.random.Generator
 @category("mug", "handle", "body")
 def mug(rng: Random) -> Mesh:
     radius, height = rng.uniform(0.035, 0.05), rng.uniform(0.08, 0.12)
-    body = tube([(radius * rng.uniform(0.75, 1), 0), (radius, height * 0.3), (radius * rng.uniform(0.95, 1.1), height)], 0.004)
+    body = tube(
+        [(radius * rng.uniform(0.75, 1), 0), (radius, height * 0.3), (radius * rng.uniform(0.95, 1.1), height)], 0.004
+    )
     ring = rng.uniform(0.28, 0.36) * height
     handle = torus(ring, 0.005, (radius * 0.96, height * 0.5, 0), -95, 95)
     return assemble(handle, body)
@@ -39,7 +42,9 @@ def bottle(rng: Random) -> Mesh:
     neck, tall = radius * rng.uniform(0.28, 0.45), rng.uniform(0.03, 0.09)
     shoulder = rng.uniform(0.02, 0.05)
     belly = radius * rng.uniform(0.8, 1)
-    body = lathe([(0, 0), (radius * 0.9, 0), (radius, 0.01), (belly, height * 0.5), (radius, height), (neck, height + shoulder)])
+    body = lathe(
+        [(0, 0), (radius * 0.9, 0), (radius, 0.01), (belly, height * 0.5), (radius, height), (neck, height + shoulder)]
+    )
     top = height + shoulder + tall
     throat = lathe([(neck, height + shoulder), (neck, top), (neck * 1.15, top), (neck * 1.15, top + 0.006)])
     return assemble(body, throat, cylinder(neck * 1.25, 0.018, (0, top + 0.012, 0)))
@@ -61,7 +66,9 @@ def vase(rng: Random) -> Mesh:
 def bowl(rng: Random) -> Mesh:
     radius, height = rng.uniform(0.08, 0.16), rng.uniform(0.045, 0.09)
     t = np.linspace(0, 1, 10)
-    profile = list(zip(radius * np.sin(t * np.pi / 2) ** rng.uniform(0.6, 1.2), 0.01 + height * (1 - np.cos(t * np.pi / 2))))
+    profile = list(
+        zip(radius * np.sin(t * np.pi / 2) ** rng.uniform(0.6, 1.2), 0.01 + height * (1 - np.cos(t * np.pi / 2)))
+    )
     return assemble(tube(profile[1:], 0.006), cylinder(radius * 0.4, 0.02, (0, 0.01, 0)))
 
 
@@ -112,7 +119,9 @@ def carton(rng: Random) -> Mesh:
     angle = rng.uniform(-60, 80)
     long, short = depth / 2, width * 0.35
     side = turn(box((short, wall, depth), (width / 2 + short / 2, height, 0)), "z", -angle, (width / 2, height, 0))
-    end = turn(box((width, wall, long), (0, height, depth / 2 + long / 2)), "x", rng.uniform(10, 80), (0, height, depth / 2))
+    end = turn(
+        box((width, wall, long), (0, height, depth / 2 + long / 2)), "x", rng.uniform(10, 80), (0, height, depth / 2)
+    )
     if rng.random() < 0.35:
         return assemble(body, box((width, wall, depth), (0, height, 0)))
     return assemble(body, [mirror(side), mirror(end, "z")])
@@ -155,8 +164,8 @@ def _sheet(rim: np.ndarray, columns: int, thick: float) -> Mesh:
         np.stack([row, row + columns, row + 1], 1),
         np.stack([row + 1, row + columns, row + columns + 1], 1),
     ])  # fmt: skip
-    upper = np.concatenate([near, far]) + (0, thick / 2, 0)
-    lower = upper - (0, thick, 0)
+    upper = np.concatenate([near, far]) + np.array([0, thick / 2, 0])
+    lower = upper - np.array([0, thick, 0])
     return join_meshes([Mesh(upper, faces), Mesh(lower, faces[:, ::-1])])
 
 
@@ -179,7 +188,9 @@ def pillow(rng: Random) -> Mesh:
 def sink(rng: Random) -> Mesh:
     width, depth, height = rng.uniform(0.45, 0.7), rng.uniform(0.38, 0.5), rng.uniform(0.75, 0.9)
     squash = depth / width
-    basin = move(_oval(tube([(width * 0.2, -0.16), (width * 0.42, -0.1), (width / 2, 0)], 0.025), squash), (0, height, 0))
+    basin = move(
+        _oval(tube([(width * 0.2, -0.16), (width * 0.42, -0.1), (width / 2, 0)], 0.025), squash), (0, height, 0)
+    )
     rear, rise = -depth / 2 + 0.05, rng.uniform(0.1, 0.2)
     t = np.linspace(0, np.pi, 10)
     arc = np.stack([np.zeros(10), height + rise + 0.05 * np.sin(t), rear + 0.07 * (1 - np.cos(t))], axis=1)
@@ -200,12 +211,20 @@ def _oval(mesh: Mesh, squash: float) -> Mesh:
 def toilet(rng: Random) -> Mesh:
     width, length, height = rng.uniform(0.34, 0.4), rng.uniform(0.45, 0.55), rng.uniform(0.38, 0.45)
     squash = length / width
-    bowl_mesh = _oval(tube([(width * 0.28, 0), (width * 0.25, height * 0.35), (width / 2, height * 0.85), (width / 2, height)], 0.03), squash)
+    bowl_mesh = _oval(
+        tube([(width * 0.28, 0), (width * 0.25, height * 0.35), (width / 2, height * 0.85), (width / 2, height)], 0.03),
+        squash,
+    )
     seat = _oval(torus_ring(width * 0.43, 0.025, height + 0.01), squash)
     tall, thick = rng.uniform(0.3, 0.42), rng.uniform(0.16, 0.22)
     rear = -length / 2 - thick / 2 + 0.05
-    tank = [box((width * 1.1, tall, thick), (0, height + tall / 2, rear)), box((width * 1.16, 0.03, thick * 1.1), (0, height + tall, rear))]
-    lid = _oval(move(lathe([(0, 0), (width * 0.48, 0), (width * 0.48, 0.02), (0, 0.02)]), (0, height + 0.03, 0)), squash)
+    tank = [
+        box((width * 1.1, tall, thick), (0, height + tall / 2, rear)),
+        box((width * 1.16, 0.03, thick * 1.1), (0, height + tall, rear)),
+    ]
+    lid = _oval(
+        move(lathe([(0, 0), (width * 0.48, 0), (width * 0.48, 0.02), (0, 0.02)]), (0, height + 0.03, 0)), squash
+    )
     hinge = (0, height + 0.03, -length / 2 + 0.03)
     lid = turn(lid, "x", -rng.uniform(80, 95), hinge) if rng.random() < 0.7 else lid
     return assemble([bowl_mesh, seat], tank, lid)
@@ -218,11 +237,17 @@ def bathtub(rng: Random) -> Mesh:
     squash = width / length
     profile = [(length * 0.4, foot), (length * 0.46, foot + height * 0.5), (length / 2, foot + height)]
     tub = [_oval(tube(profile, 0.04), squash), _oval(torus_ring(length / 2 - 0.01, 0.02, foot + height), squash)]
-    feet = [sphere((0.06, max(foot, 0.04) * 0.6, 0.06), (x * length * 0.28, foot * 0.5, z * width * 0.28)) for x in (-1, 1) for z in (-1, 1)]
+    feet = [
+        sphere((0.06, max(foot, 0.04) * 0.6, 0.06), (x * length * 0.28, foot * 0.5, z * width * 0.28))
+        for x in (-1, 1)
+        for z in (-1, 1)
+    ]
     t = np.linspace(0, np.pi * 0.9, 10)
     x = -length * 0.44
     arc = np.stack([x + 0.08 * (1 - np.cos(t)), foot + height + 0.15 + 0.06 * np.sin(t), np.zeros(10)], axis=1)
-    return assemble(tub, feet, [rod((x, foot + height - 0.1, 0), (x, foot + height + 0.15, 0), 0.018), sweep(arc, 0.016)])
+    return assemble(
+        tub, feet, [rod((x, foot + height - 0.1, 0), (x, foot + height + 0.15, 0), 0.018), sweep(arc, 0.016)]
+    )
 
 
 @category("cone", "cone", "base")

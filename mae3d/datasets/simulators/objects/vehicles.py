@@ -1,3 +1,4 @@
+# ruff: noqa: D103 (the class name is the documentation of a builder)
 """Simulated vehicles. y up; the length runs along z, the front towards +z."""
 
 from __future__ import annotations
@@ -53,7 +54,9 @@ def airplane(rng: Random) -> Mesh:
     )  # fmt: skip
     span, root, sweep = rng.uniform(0.4, 0.6), rng.uniform(0.18, 0.3), rng.uniform(0.05, 0.35)
     low = rng.choice([-0.5, 0.6]) * radius
-    wing = move(_wing(root, root * rng.uniform(0.25, 0.6), span, sweep, 0.03, span * rng.uniform(0, 0.12)), (0, low, 0.05))
+    wing = move(
+        _wing(root, root * rng.uniform(0.25, 0.6), span, sweep, 0.03, span * rng.uniform(0, 0.12)), (0, low, 0.05)
+    )
     size = rng.uniform(0.12, 0.2)
     fin = turn(_wing(size, size * 0.5, size * 1.1, size * 0.7, 0.02), "z", 90)
     tail_height = size if rng.random() < 0.25 else 0.0
@@ -63,7 +66,9 @@ def airplane(rng: Random) -> Mesh:
     for pod in range(rng.integers(1, 3)):
         x = span * (0.35 + 0.3 * pod)
         pod_radius = radius * rng.uniform(0.45, 0.6)
-        nacelle = _body([(0, -0.08), (pod_radius * 0.6, -0.08), (pod_radius, 0.05), (pod_radius * 0.8, 0.08), (0, 0.05)])
+        nacelle = _body(
+            [(0, -0.08), (pod_radius * 0.6, -0.08), (pod_radius, 0.05), (pod_radius * 0.8, 0.08), (0, 0.05)]
+        )
         engines.append(mirror(move(nacelle, (x, low - pod_radius * 1.2, 0.14 - sweep * x / span))))
     if rng.random() < 0.2:
         engines = []

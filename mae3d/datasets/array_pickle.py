@@ -1,4 +1,4 @@
-"""Loads pickles of numpy arrays and builtin containers without running anything a file might ask for.
+"""Pickles of numpy arrays: loaded without running anything a file might ask for, written so that all numpys read them.
 
 Official point-cloud caches (ModelNet40 .dat, few-shot .pkl) are pickles. ``pickle.load`` executes whatever
 callable a file names; here only the few constructors that array pickles need are known, all others are refused.
@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from mae3d.datasets.files import require_file
+from mae3d.datasets.files import atomic_write, require_file
 from mae3d.errors import DataError
 
 try:
@@ -72,3 +72,23 @@ def load_array_pickle(source: Path | bytes, hint: str = "") -> Any:
             raise DataError(f"{name}: refused or damaged pickle: {error}. {hint}".rstrip()) from error
         except (EOFError, ValueError, TypeError, AttributeError, IndexError, KeyError, MemoryError) as error:
             raise DataError(f"{name}: damaged pickle ({type(error).__name__}: {error}). {hint}".rstrip()) from error
+
+
+class _PortablePickler(pickle._Pickler):
+    """Names numpy's private modules as numpy 1 does, which numpy 2 understands as well."""
+
+    def save_global(self, obj: Any, name: str | None = None) -> None:
+        module = getattr(obj, "__module__", None) or ""
+        if not module.startswith("numpy._core."):
+            super().save_global(obj, name)
+            return
+        self.save(module.replace("numpy._core.", "numpy.core."))
+        self.save(name or obj.__qualname__)
+        self.write(pickle.STACK_GLOBAL)
+        self.memoize(obj)
+
+
+def save_array_pickle(content: Any, path: Path) -> None:
+    """Write lists, tuples and dicts of numpy arrays so that the official loaders read them (any numpy, Python 3.4+)."""
+    with atomic_write(path) as file:
+        _PortablePickler(file, protocol=4).dump(content)
