@@ -1,0 +1,6 @@
+"""Reading and checking configs."""
+
+from mae3d.engine.config.loading import load_config, override
+from mae3d.engine.config.validation import validate
+
+__all__ = ["load_config", "override", "validate"]

@@ -1,0 +1,8 @@
+"""Optimizer step, parameter groups and learning-rate schedules."""
+
+from mae3d.engine.optim.cosine import WarmupCosineLR
+from mae3d.engine.optim.groups import TransformerOptimConstructor
+from mae3d.engine.optim.scaling import scale_learning_rate
+from mae3d.engine.optim.wrapper import PrecisionOptimWrapper
+
+__all__ = ["PrecisionOptimWrapper", "TransformerOptimConstructor", "WarmupCosineLR", "scale_learning_rate"]
