@@ -1,8 +1,8 @@
 """Train from a config.
 
-    python tools/train.py configs/point_mae/point-mae_small_300e_shapenet55.py
-    python tools/train.py CONFIG --resume auto --amp bf16 --cfg-options train_cfg.max_epochs=10
-    torchrun --nproc-per-node 8 tools/train.py CONFIG --launcher pytorch
+python tools/train.py configs/point_mae/point-mae_small_300e_shapenet55.py
+python tools/train.py CONFIG --resume auto --amp bf16 --cfg-options train_cfg.max_epochs=10
+torchrun --nproc-per-node 8 tools/train.py CONFIG --launcher pytorch
 """
 
 from __future__ import annotations

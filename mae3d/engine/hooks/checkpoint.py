@@ -166,7 +166,7 @@ def _fit_position(meta: dict, batches: int) -> None:
         return
     if meta["iter"] != meta["epoch"] * before:
         raise CheckpointError(
-            f"the checkpoint lies inside epoch {meta['epoch']} (iteration {meta['iter']}, {before} batches in an epoch) "
+            f"the checkpoint lies inside epoch {meta['epoch']} (iteration {meta['iter']} of {before} an epoch) "
             f"but an epoch has {batches} batches now; resume with the batch size, number of processes and data set "
             "of the first run, or from an epoch_<n>.pth file"
         )

@@ -49,7 +49,8 @@ class ScalarsHook(RuntimeInfoHook):
         for name, value in self._means().items():
             runner.message_hub.update_scalar(f"train/{name}", value)
         for name, rates in runner.optim_wrapper.get_lr().items():
-            runner.message_hub.update_scalar(f"train/{name}", rates[0])
+            if not name.endswith("base_lr"):  # mmengine's own, beside "lr" when there are several groups
+                runner.message_hub.update_scalar(f"train/{name}", rates[0])
         norm = getattr(runner.optim_wrapper, "grad_norm", None)
         if norm is not None:
             runner.message_hub.update_scalar("train/grad_norm", float(norm))
