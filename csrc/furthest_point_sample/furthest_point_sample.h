@@ -35,6 +35,8 @@
 
 namespace mae3d::fps {
 
+constexpr int64_t kMaxCount = std::numeric_limits<int32_t>::max() - 512;  // points of a cloud: rows in 32 bits
+
 // The largest float that is <= threshold, so that a float norm compares as it would in double.
 inline float float_at_most(double threshold) {
   const float rounded = static_cast<float>(threshold);
@@ -49,7 +51,7 @@ MAE3D_HD bool is_candidate(float x, float y, float z, float skip) {
 
 // `count` points of one cloud against the `samples` > 0 asked of it.
 inline void check_count(int64_t count, int64_t samples, double skip, const char* op) {
-  MAE3D_CHECK(count <= std::numeric_limits<int32_t>::max() - 512, op, ": a cloud of 'points' has ", count,
+  MAE3D_CHECK(count <= kMaxCount, op, ": a cloud of 'points' has ", count,
               " points, more than 32-bit rows can name");
   MAE3D_CHECK(samples <= count || (skip >= 0 && count > 0), op, ": 'num_samples' is ", samples,
               ", but a cloud has only ", count, " points");
