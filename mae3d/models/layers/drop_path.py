@@ -38,4 +38,4 @@ class DropPath(nn.Module):
 
 def drop_path_schedule(rate: float, depth: int) -> list[float]:
     """Rates rising linearly from 0 at the first block to ``rate`` at the last."""
-    return torch.linspace(0.0, rate, depth).tolist()
+    return [rate * index / max(1, depth - 1) for index in range(depth)]

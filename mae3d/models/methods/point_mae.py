@@ -35,6 +35,39 @@ from mae3d.registry import MODELS
 
 MASKINGS: dict[str, type[nn.Module]] = {"random": RandomMasking, "block": BlockMasking}
 
+BLOCK_OPTIONS: dict[str, Any] = {"qkv_bias": "none", "position": "every_block", "norm_eps": 1e-5}
+"""What the family's transformers have in common and other ViTs do not."""
+
+
+def encoder_parts(
+    *,
+    num_groups: int = 64,
+    group_size: int = 32,
+    embed_dim: int = 384,
+    depth: int = 12,
+    num_heads: int = 6,
+    drop_path: float = 0.1,
+    skip_near_origin: float | None = 1e-3,
+    gradient_checkpointing: bool = False,
+    class_token: bool = False,
+) -> dict[str, nn.Module]:
+    """Tokenizer, position embedding and encoder, as pre-training and every downstream network use them."""
+    position_embedding = CoordinateMlp(embed_dim)
+    initialize(position_embedding, "trunc_normal")
+    return {
+        "tokenizer": PointPatchTokenizer(num_groups, group_size, embed_dim, skip_near_origin=skip_near_origin),
+        "position_embedding": position_embedding,
+        "encoder": ViT(
+            embed_dim,
+            depth,
+            num_heads,
+            drop_path=drop_path,
+            class_token=class_token,
+            gradient_checkpointing=gradient_checkpointing,
+            **BLOCK_OPTIONS,
+        ),
+    }
+
 
 @MODELS.register_module()
 class PointMAE(MaskedAutoencoder):
@@ -52,7 +85,7 @@ class PointMAE(MaskedAutoencoder):
         decoder_num_heads: Decoder attention heads.
         drop_path: Rate at the last block of encoder and decoder, rising linearly from 0.
         loss: "cdl2" or "cdl1", see :class:`ChamferLoss`.
-        skip_near_origin: See :func:`mae3d.models.tokenizers.group_points`.
+        skip_near_origin: See :func:`mae3d.models.tokenizers.cut_patches`.
         pooling: Of :meth:`extract_features`.
         gradient_checkpointing: Recompute blocks in the backward pass.
         data_preprocessor: Batch preprocessor, module or config.
@@ -81,23 +114,28 @@ class PointMAE(MaskedAutoencoder):
     ) -> None:
         if masking not in MASKINGS:
             raise ConfigError(f"PointMAE: masking must be one of {sorted(MASKINGS)}, got {masking!r}")
-        shared = {
-            "drop_path": drop_path,
-            "gradient_checkpointing": gradient_checkpointing,
-            "qkv_bias": "none",
-            "position": "every_block",
-            "norm_eps": 1e-5,
-        }
-        position_embedding = CoordinateMlp(embed_dim)
-        initialize(position_embedding, "trunc_normal")
+        decoder = AppendDecoder(
+            embed_dim,
+            decoder_depth,
+            decoder_num_heads,
+            position_embedding=CoordinateMlp(embed_dim),
+            drop_path=drop_path,
+            gradient_checkpointing=gradient_checkpointing,
+            **BLOCK_OPTIONS,
+        )
         super().__init__(
-            tokenizer=PointPatchTokenizer(num_groups, group_size, embed_dim, skip_near_origin=skip_near_origin),
-            position_embedding=position_embedding,
-            masking=MASKINGS[masking](mask_ratio),
-            encoder=ViT(embed_dim, depth, num_heads, **shared),
-            decoder=AppendDecoder(
-                embed_dim, decoder_depth, decoder_num_heads, position_embedding=CoordinateMlp(embed_dim), **shared
+            **encoder_parts(
+                num_groups=num_groups,
+                group_size=group_size,
+                embed_dim=embed_dim,
+                depth=depth,
+                num_heads=num_heads,
+                drop_path=drop_path,
+                skip_near_origin=skip_near_origin,
+                gradient_checkpointing=gradient_checkpointing,
             ),
+            masking=MASKINGS[masking](mask_ratio),
+            decoder=decoder,
             target=PointPatchTarget(group_size),
             loss=ChamferLoss(loss),
             pooling=pooling,

@@ -1,5 +1,5 @@
 """Tokenizers: samples to tokens."""
 
-from mae3d.models.tokenizers.point_patches import MiniPointNet, PointPatches, PointPatchTokenizer, group_points
+from mae3d.models.tokenizers.point_patches import MiniPointNet, PointPatches, PointPatchTokenizer, cut_patches
 
-__all__ = ["MiniPointNet", "PointPatchTokenizer", "PointPatches", "group_points"]
+__all__ = ["MiniPointNet", "PointPatchTokenizer", "PointPatches", "cut_patches"]

@@ -31,7 +31,7 @@ class PointPatches(NamedTuple):
     indices: Tensor
 
 
-def group_points(
+def cut_patches(
     points: Tensor, num_groups: int, group_size: int, skip_near_origin: float | None = None
 ) -> PointPatches:
     """Cut clouds into patches: furthest point samples as centres, their nearest neighbours as content.
@@ -48,14 +48,13 @@ def group_points(
     """
     if points.shape[1] < group_size:
         raise ValueError(
-            f"group_points needs at least group_size = {group_size} points per cloud, got points of shape "
+            f"cut_patches needs at least group_size = {group_size} points per cloud, got points of shape "
             f"{list(points.shape)}; lower group_size or sample more points"
         )
     chosen = ops.furthest_point_sample(points, num_groups, skip_near_origin=skip_near_origin)
     centers = ops.gather_points(points, chosen)
     indices = ops.knn(points, centers, k=group_size).indices
-    patches = ops.gather_points(points, indices) - centers.unsqueeze(2)
-    return PointPatches(patches, centers, indices)
+    return PointPatches(ops.group_points(points, indices, centers), centers, indices)
 
 
 class MiniPointNet(nn.Module):
@@ -94,7 +93,7 @@ class PointPatchTokenizer(nn.Module):
         num_groups: Patches per cloud G.
         group_size: Points per patch K.
         embed_dim: Width C of the tokens.
-        skip_near_origin: See :func:`group_points`.
+        skip_near_origin: See :func:`cut_patches`.
         initialization: Of the linear layers of the embedding.
     """
 
@@ -119,5 +118,5 @@ class PointPatchTokenizer(nn.Module):
         """Points [B, N, 3 or more], of which the coordinates are used -> tokens with content [B, G, K, 3]."""
         with torch.no_grad(), torch.autocast(points.device.type, enabled=False):
             coordinates = points[..., :3].float().contiguous()
-            patches = group_points(coordinates, self.num_groups, self.group_size, self.skip_near_origin)
+            patches = cut_patches(coordinates, self.num_groups, self.group_size, self.skip_near_origin)
         return Tokens(self.embedding(patches.points), patches.centers, patches.points)

@@ -1,0 +1,92 @@
+"""Conversion of whole files: strict in both directions, with a count of what was converted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from mae3d.checkpoints import point_mae
+from mae3d.checkpoints.key_map import check_fit
+from mae3d.checkpoints.layout import Layout
+from mae3d.errors import CheckpointError
+
+SYSTEMS: dict[str, tuple[Layout, ...]] = {"point-mae": point_mae.LAYOUTS}
+"""System name, as typed on the command line -> its kinds of official files."""
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """A state dict that fits its model exactly.
+
+    Attributes:
+        system: Name of the system.
+        layout: Kind of file.
+        state: Converted weights.
+        parameters: Number of values among them that are parameters, not buffers.
+    """
+
+    system: str
+    layout: Layout
+    state: dict[str, Tensor]
+    parameters: int
+
+    def __str__(self) -> str:
+        """One line for the console."""
+        return (
+            f"{self.system} {self.layout.kind}: {len(self.state)} tensors, {self.parameters:,} parameters, "
+            "0 missing, 0 unexpected"
+        )
+
+
+def layouts_of(system: str) -> tuple[Layout, ...]:
+    """Kinds of official files of ``system``."""
+    if system not in SYSTEMS:
+        raise CheckpointError(f"no key map for system {system!r}; known: {', '.join(sorted(SYSTEMS))}")
+    return SYSTEMS[system]
+
+
+def convert(system: str, official: Mapping[str, Tensor]) -> Conversion:
+    """Official state dict (no wrapper, no ``module.``) to ours.
+
+    Raises:
+        CheckpointError: The kind is not recognised, or a tensor is missing, unexpected or of the wrong shape.
+    """
+    layout = next((one for one in layouts_of(system) if one.official_marker in official), None)
+    if layout is None:
+        markers = ", ".join(f"{one.official_marker} ({one.kind})" for one in layouts_of(system))
+        raise CheckpointError(
+            f"not an official {system} file: none of {markers} among its names, which begin {sorted(official)[:5]}"
+        )
+    state, unknown = layout.keys.to_ours(official)
+    return Conversion(system, layout, state, _check(system, layout, state, unknown))
+
+
+def export(system: str, ours: Mapping[str, Tensor]) -> Conversion:
+    """Our state dict to the official names; wrapper and prefix of the file are in ``layout``.
+
+    Raises:
+        CheckpointError: As for :func:`convert`.
+    """
+    layout = next((one for one in layouts_of(system) if one.our_marker in ours), None)
+    if layout is None:
+        markers = ", ".join(f"{one.our_marker} ({one.kind})" for one in layouts_of(system))
+        raise CheckpointError(f"not a {system} model of ours: none of {markers} among its names")
+    parameters = _check(system, layout, ours, [])
+    return Conversion(system, layout, layout.keys.to_official(ours), parameters)
+
+
+def _check(system: str, layout: Layout, state: Mapping[str, Tensor], unknown: Sequence[str]) -> int:
+    """Raise unless ``state`` is exactly that of the model it belongs to; its number of parameters."""
+    what = f"{system} {layout.kind} file"
+    try:
+        with torch.device("meta"):
+            model = layout.build(state)
+    except KeyError as error:
+        raise CheckpointError(
+            f"{what} does not fit: missing {error.args[0]}, without which the model's size is unknown"
+        ) from None
+    check_fit(state, model.state_dict(), what, unknown)
+    return sum(parameter.numel() for parameter in model.parameters())

@@ -1,0 +1,33 @@
+"""One kind of official file of a system."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from mae3d.checkpoints.key_map import KeyMap
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How one kind of official file is recognised, renamed and written.
+
+    Attributes:
+        kind: Name of the kind, e.g. "pretrain".
+        keys: Names both ways.
+        official_marker: A tensor that, of the system's kinds of official files, only this one has.
+        our_marker: The same tensor in our names.
+        build: Model of the size that a state dict (our names) was made with.
+        wrapper: Key of the official file that holds the weights.
+        prefix: What precedes every official name in the file.
+    """
+
+    kind: str
+    keys: KeyMap
+    official_marker: str
+    our_marker: str
+    build: Callable[[Mapping[str, Tensor]], nn.Module]
+    wrapper: str = "base_model"
+    prefix: str = "module."

@@ -1,0 +1,114 @@
+"""Official Point-MAE files (Pang-Yatian/Point-MAE): pre-training, classification, part segmentation."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor, nn
+
+from mae3d.checkpoints.key_map import KeyMap, Rule
+from mae3d.checkpoints.layout import Layout
+from mae3d.models.heads import PointMAEClassifier, PointMAESegmenter
+from mae3d.models.methods import PointMAE
+
+HEAD_WIDTH = 64
+"""Channels per attention head of the published sizes; files do not record it and conversion does not depend on it."""
+
+
+def _encoder_rules(prefix: str) -> list[Rule]:
+    return [
+        Rule(f"{prefix}encoder.first_conv", "tokenizer.embedding.first", convolution=True),
+        Rule(f"{prefix}encoder.second_conv", "tokenizer.embedding.second", convolution=True),
+        Rule(f"{prefix}pos_embed", "position_embedding"),
+        Rule(f"{prefix}blocks.blocks", "encoder.blocks"),
+        Rule(f"{prefix}norm", "encoder.norm"),
+    ]
+
+
+PRETRAIN = KeyMap(
+    [
+        *_encoder_rules("MAE_encoder."),
+        Rule("mask_token", "decoder.mask_token"),
+        Rule("decoder_pos_embed", "decoder.position_embedding"),
+        Rule("MAE_decoder.blocks", "decoder.transformer.blocks"),
+        Rule("MAE_decoder.norm", "decoder.transformer.norm"),
+        Rule("increase_dim.0", "prediction", convolution=True),
+    ]
+)
+CLASSIFICATION = KeyMap(
+    [
+        *_encoder_rules(""),
+        Rule("cls_token", "encoder.class_token"),
+        Rule("cls_pos", "encoder.class_position"),
+        Rule("cls_head_finetune", "head"),
+    ]
+)
+PART_SEGMENTATION = KeyMap(
+    [
+        *_encoder_rules(""),
+        Rule("label_conv", "category_embedding", convolution=True),
+        Rule("propagation_0.mlp_convs", "propagation.linears", convolution=True),
+        Rule("propagation_0.mlp_bns", "propagation.norms"),
+        Rule("convs1", "head.linear1", convolution=True),
+        Rule("convs2", "head.linear2", convolution=True),
+        Rule("convs3", "head.linear3", convolution=True),
+        Rule("bns1", "head.norm1"),
+        Rule("bns2", "head.norm2"),
+    ]
+)
+
+
+def _size(state: Mapping[str, Tensor]) -> dict[str, Any]:
+    """Width, depth and heads of the encoder, read off the shapes of our names."""
+    width = state["encoder.norm.weight"].shape[0]
+    return {"embed_dim": width, "depth": _count(state, "encoder.blocks"), "num_heads": max(1, width // HEAD_WIDTH)}
+
+
+def _count(state: Mapping[str, Tensor], prefix: str) -> int:
+    numbers = [int(found[1]) for name in state if (found := re.match(rf"{re.escape(prefix)}\.(\d+)\.", name))]
+    return max(numbers, default=-1) + 1
+
+
+def _pretrain(state: Mapping[str, Tensor]) -> nn.Module:
+    size = _size(state)
+    return PointMAE(
+        **size,
+        group_size=state["prediction.weight"].shape[0] // 3,
+        decoder_depth=_count(state, "decoder.transformer.blocks"),
+        decoder_num_heads=size["num_heads"],
+    )
+
+
+def _classification(state: Mapping[str, Tensor]) -> nn.Module:
+    last = _count(state, "head") - 1
+    kind = {0: "linear", 3: "mlp2"}.get(last, "mlp3")
+    return PointMAEClassifier(state[f"head.{last}.weight"].shape[0], head=kind, **_size(state))
+
+
+def _part_segmentation(state: Mapping[str, Tensor]) -> nn.Module:
+    size = _size(state)
+    joined = state["propagation.linears.0.weight"].shape[1] - 3
+    levels = joined // size["embed_dim"]
+    return PointMAESegmenter(
+        state["head.linear3.weight"].shape[0],
+        state["category_embedding.0.weight"].shape[1],
+        layers=[size["depth"] * (i + 1) // levels - 1 for i in range(levels)],
+        **size,
+    )
+
+
+LAYOUTS = (
+    Layout("pretrain", PRETRAIN, "increase_dim.0.weight", "prediction.weight", _pretrain),
+    Layout("classification", CLASSIFICATION, "cls_token", "encoder.class_token", _classification),
+    Layout(
+        "part_segmentation",
+        PART_SEGMENTATION,
+        "convs3.weight",
+        "head.linear3.weight",
+        _part_segmentation,
+        wrapper="model_state_dict",
+        prefix="",
+    ),
+)

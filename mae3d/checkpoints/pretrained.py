@@ -1,0 +1,93 @@
+"""Start of downstream training: a pre-trained encoder into a larger model, counted tensor by tensor."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from mmengine.logging import print_log
+from mmengine.registry import WEIGHT_INITIALIZERS
+from torch import Tensor, nn
+
+from mae3d.checkpoints.conversion import SYSTEMS, convert
+from mae3d.checkpoints.files import load_weights
+from mae3d.checkpoints.key_map import different_shapes, listing
+from mae3d.errors import CheckpointError
+
+
+@dataclass(frozen=True)
+class LoadReport:
+    """What a pre-trained file did to a model.
+
+    Attributes:
+        loaded: Names set from the file.
+        fresh: Names of the model that keep their initialisation.
+        unused: Names of the file that the model does not have.
+    """
+
+    loaded: tuple[str, ...]
+    fresh: tuple[str, ...]
+    unused: tuple[str, ...]
+
+    def __str__(self) -> str:
+        """One line for the log."""
+        left = f"; new {listing(self.fresh)}" if self.fresh else ""
+        return f"{len(self.loaded)} tensors loaded, {len(self.fresh)} new, {len(self.unused)} of the file unused{left}"
+
+
+def load_pretrained(model: nn.Module, path: str | Path, fresh: Sequence[str] | None = None) -> LoadReport:
+    """Load what ``model`` shares with a pre-training file, ours or an official one of a known system.
+
+    Args:
+        model: Downstream model.
+        path: ``.safetensors``, a training checkpoint, or an official file.
+        fresh: Prefixes of the tensors that may be absent from the file; None takes ``model.fresh``. Every other tensor
+            of the model must be in the file.
+
+    Raises:
+        CheckpointError: A tensor that is not fresh is missing, or a shape differs.
+    """
+    prefixes = tuple(getattr(model, "fresh", ()) if fresh is None else fresh)
+    weights = _our_names(load_weights(path))
+    own = model.state_dict()
+    left = [name for name in own if name not in weights]
+    missing = [name for name in left if not name.startswith(prefixes)]
+    if missing:
+        raise CheckpointError(
+            f"{path} lacks {listing(missing)}. Only tensors named {', '.join(prefixes) or '(none)'} may be new; "
+            f"the file's names begin {sorted(weights)[:5]}"
+        )
+    wrong = different_shapes(weights, own)
+    if wrong:
+        raise CheckpointError(f"{path} is of another size than the model: {listing(wrong)}")
+    loaded = {name: weights[name] for name in own if name in weights}
+    model.load_state_dict(loaded, strict=False)
+    return LoadReport(tuple(loaded), tuple(left), tuple(name for name in weights if name not in own))
+
+
+def _our_names(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Weights in our names; an official file is recognised by its markers."""
+    for system, layouts in SYSTEMS.items():
+        if any(layout.official_marker in weights for layout in layouts):
+            return convert(system, weights).state
+    return weights
+
+
+@WEIGHT_INITIALIZERS.register_module()
+class PretrainedEncoder:
+    """mmengine initialiser: ``init_cfg=dict(type=PretrainedEncoder, checkpoint="pretrained.safetensors")``.
+
+    Args:
+        checkpoint: File, see :func:`load_pretrained`.
+        fresh: See :func:`load_pretrained`.
+    """
+
+    def __init__(self, checkpoint: str, fresh: Sequence[str] | None = None) -> None:
+        self.checkpoint = checkpoint
+        self.fresh = fresh
+
+    def __call__(self, module: nn.Module) -> None:
+        """Load into ``module`` and log the counts."""
+        report = load_pretrained(module, self.checkpoint, self.fresh)
+        print_log(f"{self.checkpoint}: {report}", logger="current")

@@ -1,0 +1,22 @@
+"""Heads: what is learned downstream of a pre-trained encoder."""
+
+from mae3d.models.heads.classification import PointClassifier, classification_head
+from mae3d.models.heads.part_segmentation import PointPartSegmenter
+from mae3d.models.heads.point_mae import (
+    PointMAEClassifier,
+    PointMAESegmenter,
+    point_mae_classifier_test,
+    point_mae_segmenter_test,
+)
+from mae3d.models.heads.voting import Voting
+
+__all__ = [
+    "PointClassifier",
+    "PointMAEClassifier",
+    "PointMAESegmenter",
+    "PointPartSegmenter",
+    "Voting",
+    "classification_head",
+    "point_mae_classifier_test",
+    "point_mae_segmenter_test",
+]
