@@ -17,13 +17,9 @@
 // Rows are added in ascending order whatever the schedule: same bits on every run and for every number of threads.
 #pragma once
 
-#include <torch/headeronly/util/BFloat16.h>
-#include <torch/headeronly/util/Half.h>
-
 #include <string>
-#include <type_traits>
 
-#include "../common/checks.h"
+#include "../common/float_types.h"
 
 namespace mae3d {
 
@@ -37,19 +33,6 @@ inline Reduce parse_reduce(const std::string& name, const char* op) {
   if (name == "max") return Reduce::kMax;
   MAE3D_CHECK(name == "min", op, ": 'reduce' must be 'sum', 'mean', 'max' or 'min', got '", name, "'");
   return Reduce::kMin;
-}
-
-template <typename T> using Accumulator = std::conditional_t<std::is_same_v<T, double>, double, float>;
-
-// Calls f with a value of the element type of `t`; an error naming the argument for any other dtype.
-template <typename F> auto dispatch_float(const Tensor& t, const char* op, const char* name, const F& f) {
-  switch (t.scalar_type()) {
-    case ScalarType::Float: return f(float{});
-    case ScalarType::Double: return f(double{});
-    case ScalarType::Half: return f(torch::headeronly::Half{});
-    case ScalarType::BFloat16: return f(torch::headeronly::BFloat16{});
-    default: fail(op, ": '", name, "' must be a floating-point tensor, got ", toString(t.scalar_type()));
-  }
 }
 
 inline void check_scatter(const Tensor& features, const Tensor& index, int64_t num_rows) {

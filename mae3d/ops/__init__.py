@@ -4,6 +4,10 @@ from mae3d.ops.ball_query import BallQuery as BallQuery
 from mae3d.ops.ball_query import ball_query as ball_query
 from mae3d.ops.chamfer import ChamferDistance as ChamferDistance
 from mae3d.ops.chamfer import chamfer_distance as chamfer_distance
+from mae3d.ops.dense_grid import VoxelAverage as VoxelAverage
+from mae3d.ops.dense_grid import grid_coordinates as grid_coordinates
+from mae3d.ops.dense_grid import trilinear_devoxelize as trilinear_devoxelize
+from mae3d.ops.dense_grid import voxel_average as voxel_average
 from mae3d.ops.furthest_point_sample import FurthestPointSamples as FurthestPointSamples
 from mae3d.ops.furthest_point_sample import furthest_point_sample as furthest_point_sample
 from mae3d.ops.furthest_point_sample import furthest_point_sample_packed as furthest_point_sample_packed
