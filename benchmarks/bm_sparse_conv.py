@@ -111,7 +111,9 @@ def cases() -> list[Case]:
             peers["spconv"] = with_spconv(spconv, cells, channels, stride)
         if stride == 1:
             peers["plain torch"] = plain_torch(cells, channels)
-        return Case(f"{name} {len(cells) // 1000}k voxels, {channels} channels", ours(cells, channels, stride), peers, absent)
+        return Case(
+            f"{name} {len(cells) // 1000}k voxels, {channels} channels", ours(cells, channels, stride), peers, absent
+        )
 
     sixty = voxels(400_000, 60_000)
     large = voxels(1_200_000, 150_000)

@@ -18,6 +18,9 @@ from mae3d.ops.knn import KNN as KNN
 from mae3d.ops.knn import knn as knn
 from mae3d.ops.knn import three_nn as three_nn
 from mae3d.ops.scatter import scatter_reduce as scatter_reduce
+from mae3d.ops.sparse_conv import Rulebook as Rulebook
+from mae3d.ops.sparse_conv import build_rulebook as build_rulebook
+from mae3d.ops.sparse_conv import sparse_conv as sparse_conv
 from mae3d.ops.three_interpolate import three_interpolate as three_interpolate
 from mae3d.ops.three_interpolate import three_weights as three_weights
 from mae3d.ops.voxelize import HardVoxelization as HardVoxelization

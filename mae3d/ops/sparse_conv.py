@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from mae3d.errors import OperatorInputError
 from mae3d.ops._checks import check_range, check_same_device, check_tensor, require
 from mae3d.ops._library import define
 from mae3d.ops.reference import sparse_conv as reference
@@ -174,6 +175,13 @@ def per_axis(name: str, value: int | Sequence[int], axes: int, *, low: int) -> t
     return values
 
 
+def _input_error(error: RuntimeError) -> RuntimeError | OperatorInputError:
+    """What a kernel says about its arguments, as an error of ours; anything else (no memory) as it is."""
+    message = str(error).split("\n", 1)[0]
+    start = message.find("sparse_conv_")
+    return error if start < 0 else OperatorInputError(message[start:])
+
+
 def build_rulebook(
     coordinates: Tensor,
     spatial_shape: Sequence[int],
@@ -206,9 +214,8 @@ def build_rulebook(
         A :class:`Rulebook`, for :func:`sparse_conv` and, through ``.inverse()``, the inverse convolution.
 
     Raises:
-        OperatorInputError: Wrong shapes or dtypes; a kernel larger than the padded grid.
-        RuntimeError: Rows outside the grid, or repeated cells (the message names the row), or a grid of 2^62
-            cells and more.
+        OperatorInputError: Wrong shapes or dtypes; rows outside the grid or repeated cells (the message names
+            the row); a kernel larger than the padded grid; a grid of 2^62 cells and more.
     """
     op = "build_rulebook"
     check_tensor(op, "coordinates", coordinates, (None, None), (torch.int32, torch.int64))
@@ -222,7 +229,10 @@ def build_rulebook(
     cells = coordinates.to(torch.int32).contiguous()
     if submanifold:
         require(set(jump) == {1}, f"{op}: a submanifold convolution has stride 1, got {stride}")
-        gather = _submanifold_table(cells, shape, batch_size, kernel, step, validate)
+        try:
+            gather = _submanifold_table(cells, shape, batch_size, kernel, step, validate)
+        except RuntimeError as error:
+            raise _input_error(error) from None
         scatter = None if all(size % 2 for size in kernel) else reference._invert(gather, cells.shape[0])
         pad = tuple(size // 2 * gap for size, gap in zip(kernel, step))
         return Rulebook(cells, cells, gather, scatter, shape, shape, batch_size, kernel, jump, pad, step, True)
@@ -234,7 +244,10 @@ def build_rulebook(
         all(size + 2 * p >= d * (k - 1) + 1 for size, k, p, d in zip(shape, kernel, pad, step)),
         f"{op}: the kernel {kernel} with dilation {step} is larger than the grid {shape} with padding {pad}",
     )
-    reached, gather, scatter = _strided_tables(cells, shape, batch_size, kernel, jump, pad, step, validate)
+    try:
+        reached, gather, scatter = _strided_tables(cells, shape, batch_size, kernel, jump, pad, step, validate)
+    except RuntimeError as error:
+        raise _input_error(error) from None
     return Rulebook(cells, reached, gather, scatter, shape, output, batch_size, kernel, jump, pad, step, False)
 
 

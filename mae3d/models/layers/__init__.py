@@ -7,6 +7,16 @@ from mae3d.models.layers.drop_path import DropPath, drop_path_schedule
 from mae3d.models.layers.initialization import initialize
 from mae3d.models.layers.mlp import Mlp
 from mae3d.models.layers.packing import Packing
+from mae3d.models.layers.sparse_backend import set_sparse_backend, sparse_backend
+from mae3d.models.layers.sparse_conv import (
+    SparseConv2d,
+    SparseConv3d,
+    SparseInverseConv2d,
+    SparseInverseConv3d,
+    SubMConv2d,
+    SubMConv3d,
+)
+from mae3d.models.layers.sparse_sequential import SparseBatchNorm, SparseSequential
 
 __all__ = [
     "Attention",
@@ -15,7 +25,17 @@ __all__ = [
     "DropPath",
     "Mlp",
     "Packing",
+    "SparseBatchNorm",
+    "SparseConv2d",
+    "SparseConv3d",
+    "SparseInverseConv2d",
+    "SparseInverseConv3d",
+    "SparseSequential",
+    "SubMConv2d",
+    "SubMConv3d",
     "attention",
     "drop_path_schedule",
     "initialize",
+    "set_sparse_backend",
+    "sparse_backend",
 ]

@@ -148,6 +148,8 @@ def sparse_conv_weight_grad(
     for k, table in enumerate(gather):
         rows = (table >= 0).nonzero().squeeze(1)
         result[k] = features[table[rows].long()].to(dtype).T @ grad[rows].to(dtype)
-    return result.permute(1, 0, 2) .contiguous().to(features.dtype) if transposed else result.permute(
-        2, 0, 1
-    ).contiguous().to(features.dtype)
+    return (
+        result.permute(1, 0, 2).contiguous().to(features.dtype)
+        if transposed
+        else result.permute(2, 0, 1).contiguous().to(features.dtype)
+    )
