@@ -1,1 +1,8 @@
 """Metrics: each a class with ``process`` and ``compute``, checked against the official evaluator."""
+
+from mae3d.evaluation.accuracy import Accuracy, VotedAccuracy
+from mae3d.evaluation.few_shot import FewShotSummary
+from mae3d.evaluation.linear_svm import PROTOCOLS, LinearSVM, SvmProtocol
+from mae3d.evaluation.part_iou import PartIoU
+
+__all__ = ["PROTOCOLS", "Accuracy", "FewShotSummary", "LinearSVM", "PartIoU", "SvmProtocol", "VotedAccuracy"]
