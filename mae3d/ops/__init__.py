@@ -8,6 +8,8 @@ from mae3d.ops.dense_grid import VoxelAverage as VoxelAverage
 from mae3d.ops.dense_grid import grid_coordinates as grid_coordinates
 from mae3d.ops.dense_grid import trilinear_devoxelize as trilinear_devoxelize
 from mae3d.ops.dense_grid import voxel_average as voxel_average
+from mae3d.ops.earth_mover_distance import EarthMoverDistance as EarthMoverDistance
+from mae3d.ops.earth_mover_distance import earth_mover_distance as earth_mover_distance
 from mae3d.ops.furthest_point_sample import FurthestPointSamples as FurthestPointSamples
 from mae3d.ops.furthest_point_sample import furthest_point_sample as furthest_point_sample
 from mae3d.ops.furthest_point_sample import furthest_point_sample_packed as furthest_point_sample_packed
