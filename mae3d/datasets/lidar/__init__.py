@@ -1,0 +1,1 @@
+"""Driving data sets: sweeps, boxes and poses from the official files."""
