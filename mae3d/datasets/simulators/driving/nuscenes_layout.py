@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import itertools
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -300,5 +301,5 @@ def attribute_of(agent: Agent) -> list[str]:
 
 
 def _link(chain: list[Record]) -> None:
-    for before, after in zip(chain, chain[1:]):
+    for before, after in itertools.pairwise(chain):
         before["next"], after["prev"] = after["token"], before["token"]
