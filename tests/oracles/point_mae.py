@@ -216,3 +216,60 @@ def official_state(width: int, depth: int, decoder_depth: int, size: int, seed: 
     state["increase_dim.0.weight"] = normal(3 * size, width, 1)
     state["increase_dim.0.bias"] = normal(3 * size, scale=0.1)
     return state
+
+
+def _dense(state: State, name: str, fan_in: int, fan_out: int, generator: torch.Generator, bias: bool = True) -> None:
+    """A linear layer, or with ``fan_in`` negative a convolution of width 1."""
+    shape = (fan_out, -fan_in, 1) if fan_in < 0 else (fan_out, fan_in)
+    state[f"{name}.weight"] = torch.randn(shape, generator=generator) / abs(fan_in) ** 0.5
+    if bias:
+        state[f"{name}.bias"] = torch.randn(fan_out, generator=generator) * 0.1
+
+
+def _statistics(state: State, name: str, width: int, generator: torch.Generator) -> None:
+    state[f"{name}.weight"] = 1 + 0.1 * torch.randn(width, generator=generator)
+    state[f"{name}.bias"] = 0.1 * torch.randn(width, generator=generator)
+    state[f"{name}.running_mean"] = torch.randn(width, generator=generator)
+    state[f"{name}.running_var"] = 0.5 + torch.rand(width, generator=generator)
+    state[f"{name}.num_batches_tracked"] = torch.tensor(7)
+
+
+def _encoder_of(pretrained: State) -> State:
+    return {
+        name.removeprefix("MAE_encoder."): value
+        for name, value in pretrained.items()
+        if name.startswith("MAE_encoder.")
+    }
+
+
+def classifier_state(pretrained: State, classes: int, seed: int = 1) -> State:
+    """Random fine-tuned classifier around the encoder of a pre-training state."""
+    generator = torch.Generator().manual_seed(seed)
+    state = _encoder_of(pretrained)
+    width = state["norm.weight"].shape[0]
+    state["cls_token"] = torch.randn(1, 1, width, generator=generator)
+    state["cls_pos"] = torch.randn(1, 1, width, generator=generator)
+    _dense(state, "cls_head_finetune.0", 2 * width, 256, generator)
+    _statistics(state, "cls_head_finetune.1", 256, generator)
+    _dense(state, "cls_head_finetune.4", 256, 256, generator)
+    _statistics(state, "cls_head_finetune.5", 256, generator)
+    _dense(state, "cls_head_finetune.8", 256, classes, generator)
+    return state
+
+
+def segmenter_state(pretrained: State, parts: int, levels: int = 3, seed: int = 2) -> State:
+    """Random part segmentation net around the encoder of a pre-training state."""
+    generator = torch.Generator().manual_seed(seed)
+    state = _encoder_of(pretrained)
+    width = state["norm.weight"].shape[0]
+    joined = levels * width
+    _dense(state, "label_conv.0", -16, 64, generator, bias=False)
+    _statistics(state, "label_conv.1", 64, generator)
+    for index, (fan_in, fan_out) in enumerate(((joined + 3, 4 * width), (4 * width, 1024))):
+        _dense(state, f"propagation_0.mlp_convs.{index}", -fan_in, fan_out, generator)
+        _statistics(state, f"propagation_0.mlp_bns.{index}", fan_out, generator)
+    for index, (fan_in, fan_out) in enumerate(((1024 + 2 * joined + 64, 512), (512, 256), (256, parts)), start=1):
+        _dense(state, f"convs{index}", -fan_in, fan_out, generator)
+        if index < 3:
+            _statistics(state, f"bns{index}", fan_out, generator)
+    return state
