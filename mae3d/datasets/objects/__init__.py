@@ -2,6 +2,7 @@
 
 from mae3d.datasets.objects.base import Cloud, ObjectDataset
 from mae3d.datasets.objects.fewshot import ModelNetFewShot
+from mae3d.datasets.objects.folder import FolderClouds
 from mae3d.datasets.objects.labelled_clouds import LabelledClouds
 from mae3d.datasets.objects.modelnet40 import ModelNet40
 from mae3d.datasets.objects.modelnet40_hdf5 import ModelNet40HDF5
@@ -12,6 +13,7 @@ from mae3d.datasets.objects.simulated import SimulatedObjects
 
 __all__ = [
     "Cloud",
+    "FolderClouds",
     "LabelledClouds",
     "ModelNet40",
     "ModelNet40HDF5",

@@ -1,0 +1,210 @@
+"""Check a data set on disk, build its caches, or write simulated data in its layout.
+
+    python tools/prepare_data.py shapenet55 --root data/ShapeNet55-34
+    python tools/prepare_data.py modelnet40 --root data/ModelNet/modelnet40_normal_resampled --workers 8
+    python tools/prepare_data.py modelnet40_hdf5 --root data/modelnet40_ply_hdf5_2048
+    python tools/prepare_data.py scanobjectnn --root data/ScanObjectNN
+    python tools/prepare_data.py shapenetpart --root data/shapenetcore_partanno_segmentation_benchmark_v0_normal
+    python tools/prepare_data.py fewshot --root data/ModelNetFewshot --modelnet <modelnet40_normal_resampled>
+    python tools/prepare_data.py simulated-objects --root data --layouts shapenet55 modelnet40 --count 2000
+
+Exits with 1 where something is missing or damaged. An interrupted build goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from mae3d.datasets.objects import (
+    ModelNet40,
+    ModelNet40HDF5,
+    ObjectDataset,
+    ScanObjectNN,
+    ShapeNet55,
+    ShapeNetPart,
+    caches,
+    checks,
+)
+from mae3d.datasets.objects.modelnet40 import cache_path
+from mae3d.datasets.parallel import ProgressLine
+from mae3d.datasets.simulators.objects import layouts, scans
+from mae3d.errors import Mae3dError
+
+LAYOUTS = {
+    "shapenet55": "ShapeNet55-34",
+    "modelnet40": "ModelNet/modelnet40_normal_resampled",
+    "modelnet40_hdf5": "modelnet40_ply_hdf5_2048",
+    "scanobjectnn": "ScanObjectNN",
+    "shapenetpart": "shapenetcore_partanno_segmentation_benchmark_v0_normal",
+    "fewshot": "ModelNetFewshot",
+}
+"""Data set -> its folder below the data root, as the published configs name them."""
+
+
+def prepare_shapenet55(args: argparse.Namespace) -> checks.LayoutReport:
+    """Check ShapeNet55."""
+    report = checks.check_shapenet55(args.root)
+    _read(args, report, lambda split: ShapeNet55(args.root, split, npoints=None, on_error="skip"))
+    return report
+
+
+def prepare_modelnet40(args: argparse.Namespace) -> checks.LayoutReport:
+    """Check ModelNet40 and build the caches that are missing."""
+    report = checks.check_modelnet40(args.root, args.num_category)
+    if not report.problems and not args.check_only:
+        for split in ("train", "test"):
+            if not cache_path(args.root, split, args.num_category).exists():
+                caches.build_modelnet_cache(
+                    args.root,
+                    split,
+                    num_category=args.num_category,
+                    seed=args.seed,
+                    workers=args.workers,
+                    progress=ProgressLine(f"cache {split}"),
+                )
+        report = checks.check_modelnet40(args.root, args.num_category)
+    _read(args, report, lambda split: ModelNet40(args.root, split, num_category=args.num_category, on_error="skip"))
+    return report
+
+
+def prepare_modelnet40_hdf5(args: argparse.Namespace) -> checks.LayoutReport:
+    """Check the HDF5 form of ModelNet40."""
+    report = checks.check_modelnet40_hdf5(args.root)
+    _read(args, report, lambda split: ModelNet40HDF5(args.root, split, npoints=None, on_error="skip"))
+    return report
+
+
+def prepare_scanobjectnn(args: argparse.Namespace) -> checks.LayoutReport:
+    """Check ScanObjectNN."""
+    report = checks.check_scanobjectnn(args.root)
+    variants = sorted({line.split(" ", 1)[0] for line in report.found})
+    for variant in variants:
+        _read(args, report, lambda split, v=variant: ScanObjectNN(args.root, split, variant=v, on_error="skip"))
+    return report
+
+
+def prepare_shapenetpart(args: argparse.Namespace) -> checks.LayoutReport:
+    """Check ShapeNetPart."""
+    report = checks.check_shapenetpart(args.root)
+    _read(args, report, lambda split: ShapeNetPart(args.root, split, on_error="skip"))
+    return report
+
+
+def prepare_fewshot(args: argparse.Namespace) -> checks.LayoutReport:
+    """Check the few-shot folds, and draw those that are missing from the ModelNet40 caches."""
+    if args.modelnet is not None and not args.check_only:
+        caches.build_fewshot_folds(
+            args.modelnet, args.root, ways=args.ways, shots=args.shots, folds=args.folds, seed=args.seed
+        )
+    return checks.check_fewshot(args.root, args.ways, args.shots, args.folds)
+
+
+def prepare_simulated(args: argparse.Namespace) -> checks.LayoutReport:
+    """Write simulated objects in the wanted layouts."""
+    report = checks.LayoutReport(args.root)
+    chosen = [name for name in LAYOUTS if name in args.layouts]
+    for name in chosen:
+        root = args.root / LAYOUTS[name]
+        common = {"seed": args.seed, "workers": args.workers, "progress": ProgressLine(name)}
+        points = {} if args.points is None else {"points": args.points}
+        if name == "fewshot":
+            source = args.root / LAYOUTS["modelnet40"]
+            caches.build_fewshot_folds(source, root, ways=args.ways, shots=args.shots, folds=args.folds, seed=args.seed)
+        elif name == "scanobjectnn":
+            scans.write_scanobjectnn(root, args.count, **common)
+        elif name == "shapenetpart":
+            layouts.write_shapenetpart(root, args.count, **common)
+        else:
+            write = {
+                "shapenet55": layouts.write_shapenet55,
+                "modelnet40": layouts.write_modelnet40,
+                "modelnet40_hdf5": layouts.write_modelnet40_hdf5,
+            }[name]
+            write(root, args.count, **common, **points)
+        if name == "modelnet40":
+            for split in ("train", "test"):
+                if not cache_path(root, split).exists():
+                    caches.build_modelnet_cache(
+                        root, split, seed=args.seed, workers=args.workers, progress=ProgressLine(f"cache {split}")
+                    )
+        report.found.append(f"{name}: {LAYOUTS[name]}")
+    return report
+
+
+def _read(args: argparse.Namespace, report: checks.LayoutReport, build: Callable[[str], ObjectDataset]) -> None:
+    """With --deep, load every sample of both splits."""
+    if not args.deep:
+        return
+    for split in ("train", "test"):
+        try:
+            dataset = build(split)
+        except Mae3dError as error:
+            report.problems.append(str(error))
+            continue
+        checks.read_everything(
+            dataset, report, f"{split} samples", workers=args.workers, progress=ProgressLine(f"reading {split}")
+        )
+
+
+COMMANDS: dict[str, Callable[[argparse.Namespace], checks.LayoutReport]] = {
+    "shapenet55": prepare_shapenet55,
+    "modelnet40": prepare_modelnet40,
+    "modelnet40_hdf5": prepare_modelnet40_hdf5,
+    "scanobjectnn": prepare_scanobjectnn,
+    "shapenetpart": prepare_shapenetpart,
+    "fewshot": prepare_fewshot,
+    "simulated-objects": prepare_simulated,
+}
+
+
+def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
+    """Command line of this tool."""
+    description, _, epilog = (__doc__ or "").partition("\n")
+    form = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=description, epilog=epilog, formatter_class=form)
+    commands = parser.add_subparsers(dest="dataset", required=True, metavar="DATASET")
+    for name, function in COMMANDS.items():
+        command = commands.add_parser(name, help=function.__doc__, description=function.__doc__)
+        command.add_argument("--root", type=Path, required=True, help="folder of the data set")
+        command.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes (default: all cores)")
+        command.add_argument("--seed", type=int, default=0, help="seed of caches, folds and simulations")
+        if name != "simulated-objects":
+            command.add_argument("--check-only", action="store_true", help="build nothing")
+            command.add_argument("--deep", action="store_true", help="load every sample")
+        if name == "modelnet40":
+            command.add_argument("--num-category", type=int, choices=(10, 40), default=40)
+        if name in ("fewshot", "simulated-objects"):
+            command.add_argument("--ways", type=int, nargs="+", default=[5, 10])
+            command.add_argument("--shots", type=int, nargs="+", default=[10, 20])
+            command.add_argument("--folds", type=int, default=10)
+        if name == "fewshot":
+            command.add_argument("--modelnet", type=Path, help="ModelNet40 folder to draw missing folds from")
+        if name == "simulated-objects":
+            command.add_argument("--layouts", nargs="+", choices=list(LAYOUTS), default=["shapenet55", "modelnet40"])
+            command.add_argument("--count", type=int, default=1000, help="clouds (scans) of each layout")
+            command.add_argument("--points", type=int, help="points of a stored cloud (default: as published)")
+    return parser.parse_args(arguments)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the tool; returns the exit status."""
+    args = parse_arguments(arguments)
+    try:
+        report = COMMANDS[args.dataset](args)
+    except Mae3dError as error:
+        print(f"prepare_data: {error}", file=sys.stderr)
+        return 1
+    print(report)
+    if report.problems:
+        print(f"{len(report.problems)} problem(s). See the layout in docs/own-data.md.", file=sys.stderr)
+        return 1
+    print("ready")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
