@@ -3,6 +3,7 @@
 #include <cfloat>
 #include <cstring>
 
+#include "../common/divider.h"
 #include "../common/radix_sort.h"
 #include "../common/simd.h"
 #include "voxelize.h"
@@ -198,23 +199,6 @@ Groups group_points(const Tensor& points, const Tensor& offsets, const VoxelGeom
   list_first_rows(g, o, clouds);
   return g;
 }
-
-// Quotient and remainder of 0 <= a; by a reciprocal where a double holds it, corrected by at most one.
-struct Divider {
-  int64_t divisor;
-  double reciprocal;
-  bool exact;
-  Divider(int64_t d, int64_t largest)
-      : divisor(d), reciprocal(1.0 / static_cast<double>(d)), exact(largest >= (int64_t{1} << 52)) {}
-  MAE3D_INLINE int64_t split(int64_t a, int64_t& remainder) const {
-    int64_t q = exact ? a / divisor : static_cast<int64_t>(static_cast<double>(a) * reciprocal);
-    int64_t r = a - q * divisor;
-    if (r < 0) --q, r += divisor;
-    if (r >= divisor) ++q, r -= divisor;
-    remainder = r;
-    return q;
-  }
-};
 
 void write_coordinates(const int64_t* keys, const int32_t* firsts, int64_t n, const VoxelGeometry& g, int64_t clouds,
                        int64_t* out) {

@@ -30,3 +30,8 @@ from mae3d.ops.voxelize import Voxelization as Voxelization
 from mae3d.ops.voxelize import grid_shape as grid_shape
 from mae3d.ops.voxelize import voxelize as voxelize
 from mae3d.ops.voxelize import voxelize_hard as voxelize_hard
+from mae3d.ops.window import WindowLayout as WindowLayout
+from mae3d.ops.window import WindowPartition as WindowPartition
+from mae3d.ops.window import window_attention_layout as window_attention_layout
+from mae3d.ops.window import window_partition as window_partition
+from mae3d.ops.window import windows_per_cloud as windows_per_cloud
