@@ -66,6 +66,7 @@ class PointClassifier(BaseModel):
         init_cfg: mmengine weight initialisation, usually the pre-trained encoder.
     """
 
+    modality = "points"
     fresh = ("encoder.class_token", "encoder.class_position", "head.")
     """Prefixes of tensors that a pre-training file need not hold."""
 

@@ -89,6 +89,7 @@ class PointPartSegmenter(BaseModel):
         init_cfg: mmengine weight initialisation, usually the pre-trained encoder.
     """
 
+    modality = "points"
     fresh = ("category_embedding.", "propagation.", "head.")
     """Prefixes of tensors that a pre-training file need not hold."""
 

@@ -60,6 +60,7 @@ class MaskedAutoencoder(BaseModel):
     """
 
     modality = "points"
+    """Kind of input: which example batch fits the model."""
 
     def __init__(
         self,

@@ -1,0 +1,184 @@
+"""What every registered model keeps to. A model is covered from the day its ``<name>_test`` variant is registered."""
+
+import copy
+import io
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.optim import OptimWrapper
+
+import mae3d.models  # noqa: F401  (registers)
+from mae3d.registry import MODELS
+from tests.models.batches import example_batch
+
+MODEL_NAMES = sorted(name for name in MODELS.module_dict if name.endswith("_test"))
+GOLDEN = Path(__file__).parent / "golden"
+
+
+def build(name, seed=0, **options):
+    torch.manual_seed(seed)
+    return MODELS.build({"type": name, **options})
+
+
+def loss_of(model, batch, seed=0, **injected):
+    torch.manual_seed(seed)
+    losses = model(**batch, mode="loss", **injected)
+    return sum(value for name, value in losses.items() if "loss" in name)
+
+
+def hides_tokens(name):
+    with torch.device("meta"):
+        return hasattr(build(name), "masking")
+
+
+@pytest.fixture(params=MODEL_NAMES)
+def name(request):
+    return request.param
+
+
+@pytest.fixture(params=[name for name in MODEL_NAMES if hides_tokens(name)])
+def pretraining(request):
+    return request.param
+
+
+def test_the_suite_covers_something():
+    assert {"point_mae_test", "point_mae_classifier_test", "point_mae_segmenter_test"} <= set(MODEL_NAMES)
+
+
+def test_three_modes(name):
+    model = build(name).eval()
+    batch = example_batch(model)
+    with torch.no_grad():
+        losses = model(**batch, mode="loss")
+        predictions = model(**batch, mode="predict")
+        output = model(**batch, mode="tensor")
+    assert any("loss" in key for key in losses)
+    assert all(value.isfinite().all() for value in losses.values())
+    assert len(predictions) == len(batch["points"])
+    assert all(value.isfinite().all() for row in predictions for value in row.values())
+    assert output.isfinite().all()
+
+
+def test_gradients_reach_every_trainable_parameter(name):
+    model = build(name).train()
+    loss_of(model, example_batch(model)).backward()
+    missing = [n for n, p in model.named_parameters() if p.requires_grad and p.grad is None]
+    assert missing == []
+    assert all(p.grad.isfinite().all() for p in model.parameters() if p.requires_grad)
+
+
+def test_loss_falls_in_a_few_steps(name):
+    model = build(name).train()
+    batch = example_batch(model)
+    optimizer = OptimWrapper(torch.optim.AdamW(model.parameters(), 2e-3))
+    losses = []
+    for _ in range(15):
+        torch.manual_seed(1)  # the same mask, drop path and dropout in every step
+        losses.append(model.train_step(dict(batch), optimizer)["loss"].item())
+    assert all(math.isfinite(loss) for loss in losses)
+    assert losses[-1] < 0.9 * losses[0], losses
+
+
+def test_masks_are_exact(pretraining):
+    model = build(pretraining)
+    tokens = model.tokenizer(example_batch(model)["points"])
+    mask = model.masking(tokens, torch.Generator().manual_seed(0))
+    count = tokens.coordinates.shape[1]
+    assert mask.num_masked == int(model.masking.ratio * count)
+    every = torch.cat((mask.visible, mask.masked), dim=1).sort(dim=1).values
+    assert torch.equal(every, torch.arange(count).expand_as(every))
+
+
+def test_same_seed_same_numbers(name):
+    first, second = build(name, seed=3), build(name, seed=3)
+    assert all(torch.equal(a, b) for a, b in zip(first.state_dict().values(), second.state_dict().values()))
+    batch = example_batch(first)
+    assert torch.equal(loss_of(first.train(), batch, 5), loss_of(second.train(), batch, 5))
+
+
+def test_another_seed_draws_another_mask(pretraining):
+    model = build(pretraining).eval()
+    batch = example_batch(model)
+    assert loss_of(model, batch, 1) != loss_of(model, batch, 2)
+
+
+def test_a_drawn_mask_can_be_injected(pretraining):
+    model = build(pretraining).eval()
+    points = example_batch(model)["points"]
+    drawn = model.predict_masked(points, generator=torch.Generator().manual_seed(4))
+    replayed = model.predict_masked(points, drawn.mask)
+    assert replayed.mask is drawn.mask
+    assert torch.equal(drawn.prediction, replayed.prediction)
+    assert torch.equal(drawn.target, replayed.target)
+
+
+def test_state_dict_round_trip(name):
+    model = build(name, seed=0).train()
+    batch = example_batch(model)
+    loss_of(model, batch)  # moves running statistics
+    stored = io.BytesIO()
+    torch.save(model.state_dict(), stored)
+    stored.seek(0)
+    other = build(name, seed=1)
+    other.load_state_dict(torch.load(stored, weights_only=True))
+    assert torch.equal(loss_of(model.eval(), batch), loss_of(other.eval(), batch))
+
+
+def test_copies_are_independent(name):
+    model = build(name)
+    twin = copy.deepcopy(model)
+    with torch.no_grad():
+        for parameter in twin.parameters():
+            parameter.add_(1.0)
+    batch = example_batch(model)
+    assert torch.equal(loss_of(model.eval(), batch), loss_of(build(name).eval(), batch))
+
+
+def test_bfloat16_autocast(name):
+    model = build(name).train()
+    batch = example_batch(model)
+    plain = loss_of(copy.deepcopy(model), batch)
+    with torch.autocast("cpu", torch.bfloat16):
+        loss = loss_of(model, batch)
+    loss.backward()
+    assert loss.dtype == torch.float32
+    assert loss.item() == pytest.approx(plain.item(), rel=0.05)
+    assert all(p.grad.dtype == torch.float32 for p in model.parameters() if p.grad is not None)
+
+
+def test_encoder_compiles_without_a_break(name):
+    torch.compiler.reset()
+    model = build(name).eval()
+    batch = example_batch(model)
+    expected = loss_of(model, batch)
+    model.encoder.compile(fullgraph=True, backend="aot_eager")
+    if hasattr(model, "decoder"):
+        model.decoder.transformer.compile(fullgraph=True, backend="aot_eager")
+    torch.testing.assert_close(loss_of(model, batch), expected)
+
+
+def test_gradient_checkpointing_changes_nothing(name):
+    gradients = []
+    for checkpointing in (False, True):
+        model = build(name, gradient_checkpointing=checkpointing).train()
+        loss_of(model, example_batch(model)).backward()
+        gradients.append([p.grad for p in model.parameters()])
+    assert all(torch.equal(a, b) for a, b in zip(*gradients))
+
+
+def test_every_parameter_has_a_layer(name):
+    model = build(name)
+    layers = {n: model.get_layer_depth(n) for n, _ in model.named_parameters()}
+    (total,) = {count for _, count in layers.values()}
+    assert {layer for layer, _ in layers.values()} == set(range(total))
+
+
+def test_weight_names_are_those_that_files_hold(name):
+    """Renaming a tensor breaks every stored file: change the list on purpose, with tests/models/write_golden.py."""
+    assert (GOLDEN / f"{name}.txt").read_text().splitlines() == describe(build(name))
+
+
+def describe(model):
+    return [f"{key} {list(value.shape)}" for key, value in model.state_dict().items()]
