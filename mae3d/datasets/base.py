@@ -18,8 +18,9 @@ logger = logging.getLogger("mae3d.datasets")
 class SampleDataset(Dataset):
     """Map-style dataset whose random draws depend on (seed, epoch, index) alone.
 
-    Neither the number of workers nor an interruption changes what is drawn. Call :meth:`set_epoch` before each
-    epoch; the counter lives in shared memory, so persistent workers see it too.
+    Neither the number of workers nor an interruption changes what is drawn. The runner's sampler gives indices that
+    carry the seed of (run, epoch, index) as an attribute ``seed``. With plain indices, call :meth:`set_epoch` before
+    each epoch; the counter lives in shared memory, so persistent workers see it too.
 
     Args:
         seed: Seed of all draws.
@@ -65,17 +66,19 @@ class SampleDataset(Dataset):
         self._epoch.fill_(epoch)
 
     def random_generator(self, index: int) -> np.random.Generator:
-        """Generator of sample ``index`` in the current epoch."""
-        return np.random.default_rng((self.seed, self.epoch, index))
+        """Generator of sample ``index``, from the seed it carries or else from the current epoch."""
+        return np.random.default_rng((self.seed, getattr(index, "seed", self.epoch), int(index)))
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         if not -len(self) <= index < len(self):
             raise IndexError(f"{type(self).__name__}: sample {index} of {len(self)}")
-        index %= len(self)
+        index = index if index >= 0 else index + len(self)
         if self.on_error == "raise":
             return self.load(index)
         for step in range(len(self)):
-            candidate = (index + step) % len(self)
+            candidate = (int(index) + step) % len(self)
+            if hasattr(index, "seed"):
+                candidate = type(index)(candidate, index.seed)
             try:
                 return self.load(candidate)
             except DataError as error:
@@ -90,8 +93,8 @@ class SampleDataset(Dataset):
     def _note_skipped(self, index: int, error: DataError) -> None:
         if self._skipped is None:
             self.prepare_skipping()
-        if not self._skipped[index]:
-            self._skipped[index] = 1
+        if not self._skipped[int(index)]:
+            self._skipped[int(index)] = 1
             logger.warning("skipped sample %d: %s", index, error)
 
     @property

@@ -106,7 +106,8 @@ class SeededDataset(Dataset):
             random.seed(seed)
             np.random.seed(seed & 0xFFFFFFFF)
             torch.default_generator.manual_seed(seed & (1 << 63) - 1)
-        return self.dataset[int(index)]
+        # The key goes on: data sets of this package draw from its seed and touch no global generator.
+        return self.dataset[index]
 
     @property
     def metainfo(self) -> dict:

@@ -12,6 +12,8 @@ import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from mae3d.structures.reconstruction import Reconstruction
+
 Array = np.ndarray | torch.Tensor
 
 GREY = (0.38, 0.42, 0.50)
@@ -175,21 +177,14 @@ def render_reconstruction(
 
 
 def save_reconstructions(
-    original: Array, visible: Array, predicted: Array, path: str | Path, *, titles: Sequence[str] = (), limit: int = 8
+    reconstruction: Reconstruction, path: str | Path, *, titles: Sequence[str] = (), limit: int = 8
 ) -> Path:
-    """Save one row of three pictures for each sample of a batch.
-
-    Args:
-        original: [B, N, 3].
-        visible: [B, V, 3].
-        predicted: [B, M, 3].
-        path: PNG file.
-        titles: Names of the samples.
-        limit: Samples shown at most.
-    """
+    """Save a PNG with one row of three pictures for each of the first ``limit`` samples of a batch."""
     images: list[np.ndarray] = []
     captions: list[str] = []
-    for index in range(min(limit, len(original))):
-        images += render_reconstruction(original[index], visible[index], predicted[index])
+    for index in range(min(limit, len(reconstruction.original))):
+        images += render_reconstruction(
+            reconstruction.original[index], reconstruction.visible[index], reconstruction.predicted[index]
+        )
         captions += [titles[index] if index < len(titles) else f"sample {index}", "visible", "reconstruction"]
     return save_sheet(images, path, titles=captions, columns=3, inches=2.4)

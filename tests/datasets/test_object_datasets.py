@@ -14,6 +14,7 @@ from mae3d.datasets.objects import ModelNet40, ShapeNet55
 from mae3d.datasets.objects.base import normalize_cloud
 from mae3d.datasets.objects.caches import build_modelnet_cache
 from mae3d.datasets.simulators.objects import layouts
+from mae3d.engine.sampling import EpochSampler, SampleKey, SeededDataset
 from mae3d.errors import ConfigError, DataError
 from mae3d.registry import DATASETS
 
@@ -89,6 +90,36 @@ def test_workers_change_nothing_and_see_the_epoch(shapenet):
         torch.testing.assert_close(a, b)
         epochs.append(a[0]["points"])
     assert not torch.equal(*epochs)
+
+
+def test_indices_that_carry_a_seed_draw_from_it(shapenet_copy):
+    data = ShapeNet55(shapenet_copy, npoints=50)
+    first = data[SampleKey(5, seed=11)]["points"]
+    data.set_epoch(3)
+    torch.testing.assert_close(first, data[SampleKey(5, seed=11)]["points"])
+    assert not torch.equal(first, data[SampleKey(5, seed=12)]["points"])
+    assert not torch.equal(first, data[5]["points"])
+    (shapenet_copy / "shapenet_pc" / data.files[4]).unlink()
+    skipping = ShapeNet55(shapenet_copy, npoints=50, on_error="skip")
+    torch.testing.assert_close(first, skipping[SampleKey(4, seed=11)]["points"])
+
+
+def test_runner_draws_new_points_each_epoch_whatever_the_workers(shapenet):
+    def epochs(workers):
+        data = SeededDataset(ShapeNet55(shapenet, npoints=50))
+        sampler = EpochSampler(data, seed=0)
+        loader = DataLoader(data, 8, sampler=sampler, collate_fn=default_collate, num_workers=workers)
+        drawn = []
+        for epoch in (0, 1):
+            sampler.set_epoch(epoch)
+            batches = list(loader)
+            order = torch.cat([batch["index"] for batch in batches]).argsort()
+            drawn.append(torch.cat([batch["points"] for batch in batches])[order])
+        return drawn
+
+    alone, shared = epochs(0), epochs(2)
+    torch.testing.assert_close(alone, shared, rtol=0, atol=0)
+    assert not torch.equal(alone[0], alone[1])
 
 
 @pytest.mark.parametrize("damage", ["empty", "truncated", "text", "columns", "nan", "pickle", "missing"])

@@ -186,3 +186,15 @@ def test_random_subset_is_shared_and_seeded(batch):
 def test_impossible_settings_are_refused(build):
     with pytest.raises(ConfigError):
         build()
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize(
+    "transform",
+    [ScaleAndTranslate(), RotateY(), Jitter(), RandomDropout(), SampleRandom(9), SampleFarthest(10, pool=16)],
+    ids=lambda transform: type(transform).__name__,
+)
+def test_the_device_changes_nothing_but_rounding(batch, transform):
+    on_device = transform({name: value.cuda() for name, value in batch.items()}, seeded())
+    assert all(value.is_cuda for value in on_device.values())
+    torch.testing.assert_close({name: value.cpu() for name, value in on_device.items()}, transform(batch, seeded()))

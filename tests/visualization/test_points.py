@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 
+from mae3d.structures.reconstruction import Reconstruction
 from mae3d.visualization.points import (
     PREDICTED,
     VISIBLE,
@@ -76,7 +77,9 @@ def test_sheets_are_written(tmp_path):
     path = save_sheet(images, tmp_path / "deep" / "sheet.png", titles=["a", "b"], columns=3)
     assert matplotlib.image.imread(path).ndim == 3
     cloud = torch.rand(2, 60, 3)
-    path = save_reconstructions(cloud, cloud[:, :20], cloud[:, 20:], tmp_path / "pairs.png", titles=["chair"])
+    path = save_reconstructions(
+        Reconstruction(cloud, cloud[:, :20], cloud[:, 20:]), tmp_path / "pairs.png", titles=["chair"]
+    )
     assert path.stat().st_size > 1000
 
 
