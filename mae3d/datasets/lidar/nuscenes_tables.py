@@ -43,6 +43,20 @@ _SCENES = {
     "mini_val": "103,916",
 }
 
+CLASSES = (
+    "car",
+    "truck",
+    "bus",
+    "trailer",
+    "construction_vehicle",
+    "pedestrian",
+    "motorcycle",
+    "bicycle",
+    "traffic_cone",
+    "barrier",
+)
+"""Classes of the detection benchmark."""
+
 CATEGORY_TO_CLASS = {
     "vehicle.car": "car",
     "vehicle.truck": "truck",

@@ -1,0 +1,143 @@
+"""What all driving data sets share: sweeps moved together, boxes, transforms, packed batches."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mae3d.datasets.base import SampleDataset
+from mae3d.datasets.lidar.frame_index import Frame, FrameIndex
+from mae3d.datasets.lidar.point_files import check_points
+from mae3d.errors import ConfigError
+from mae3d.registry import TRANSFORMS
+
+
+class LidarDataset(SampleDataset):
+    """Frames of a :class:`FrameIndex` with their points.
+
+    A sample holds ``points`` float32 [N, C] (x y z, the columns of ``features``, then ``lag`` in seconds where sweeps
+    are used; frame: x ahead, y left, z up at the sensor, metres), ``boxes`` float32 [M, 9], ``box_labels`` int64 [M],
+    ``box_points`` int64 [M], ``world_from_sensor`` float64 [4, 4] and ``index``.
+
+    Args:
+        root: Folder of the data set.
+        index: The frames.
+        sweeps: Point files of a sample: 1 is the frame alone, n adds the n - 1 sweeps before it.
+        features: Columns to keep after x y z, out of ``columns``.
+        remove_close: Points within this many metres of the sensor in both x and y are dropped, None keeps all.
+        lag: Append the age of each point in seconds; default: when ``sweeps`` > 1.
+        transforms: Callables ``(sample, numpy Generator) -> sample``, or their configs.
+        **options: ``seed`` and ``on_error`` of :class:`SampleDataset`.
+    """
+
+    columns: tuple[str, ...] = ("intensity",)
+    """Names of the columns after x y z that :meth:`read_points` returns."""
+
+    def __init__(
+        self,
+        root: str | Path,
+        index: FrameIndex,
+        *,
+        sweeps: int = 1,
+        features: Sequence[str] | None = None,
+        remove_close: float | None = None,
+        lag: bool | None = None,
+        transforms: Sequence[Any] = (),
+        **options: Any,
+    ) -> None:
+        super().__init__(**options)
+        if sweeps < 1:
+            raise ConfigError(f"{type(self).__name__}: sweeps must be at least 1, got {sweeps}")
+        features = self.columns if features is None else tuple(features)
+        unknown = [name for name in features if name not in self.columns]
+        if unknown:
+            raise ConfigError(f"{type(self).__name__}: no features {unknown}, the files hold {list(self.columns)}")
+        self.root = Path(root)
+        self.frames = index
+        self.classes = index.classes
+        self.sweeps = sweeps
+        self.feature_columns = [3 + self.columns.index(name) for name in features]
+        self.remove_close = remove_close
+        self.lag = sweeps > 1 if lag is None else lag
+        self.transforms = build_transforms(transforms)
+        self.prepare_skipping()
+
+    @abstractmethod
+    def read_points(self, path: Path) -> np.ndarray:
+        """Rows of a point file, float32 [N, 3 + len(columns)], in our axes (x ahead, y left, z up)."""
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    def sample_name(self, index: int) -> str:
+        """Point file of the frame."""
+        return str(self.root / str(self.frames.file[index]))
+
+    def load(self, index: int) -> dict[str, Any]:
+        """Frame ``index`` with its sweeps, transformed."""
+        frame = self.frames.frame(index)
+        sample = {
+            "points": torch.from_numpy(self._gather_points(frame)),
+            "boxes": torch.from_numpy(frame.boxes.astype(np.float32)),
+            "box_labels": torch.from_numpy(frame.labels.copy()),
+            "box_points": torch.from_numpy(frame.num_points.copy()),
+            "world_from_sensor": torch.from_numpy(frame.world_from_sensor.copy()),
+            "index": index,
+        }
+        generator = self.random_generator(index)
+        for transform in self.transforms:
+            sample = transform(sample, generator)
+        return sample
+
+    def _gather_points(self, frame: Frame) -> np.ndarray:
+        parts = [self._read(frame.file, 0.0, None)]
+        used = list(zip(frame.sweep_files, frame.sweep_lag, frame.sensor_from_sweep))[: self.sweeps - 1]
+        parts += [self._read(file, lag, matrix) for file, lag, matrix in used]
+        return np.concatenate(parts)
+
+    def _read(self, file: str, lag: float, matrix: np.ndarray | None) -> np.ndarray:
+        path = self.root / file
+        points = check_points(self.read_points(path), path)
+        if self.remove_close is not None:
+            points = points[(np.abs(points[:, :2]) >= self.remove_close).any(axis=1)]
+        coordinates = points[:, :3]
+        if matrix is not None:
+            coordinates = coordinates @ matrix[:3, :3].T.astype(np.float32) + matrix[:3, 3].astype(np.float32)
+        columns = [coordinates, points[:, self.feature_columns]]
+        if self.lag:
+            columns.append(np.full((len(points), 1), lag, dtype=np.float32))
+        return np.ascontiguousarray(np.concatenate(columns, axis=1), dtype=np.float32)
+
+
+def build_transforms(transforms: Sequence[Any]) -> list[Any]:
+    """Callables as they are; configs built from the TRANSFORMS registry."""
+    return [TRANSFORMS.build(t) if isinstance(t, dict) else t for t in transforms]
+
+
+def collate_packed(samples: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Batch of driving samples without padding.
+
+    Returns:
+        ``points`` [T, C] and ``offsets`` int64 [B + 1]; ``boxes`` [K, 9], ``box_labels`` [K], ``box_points`` [K] and
+        ``box_offsets`` [B + 1]; ``world_from_sensor`` [B, 4, 4]; ``index`` [B].
+    """
+    batch: dict[str, Any] = {}
+    for name, offsets in (("points", "offsets"), ("boxes", "box_offsets")):
+        values = [sample[name] for sample in samples]
+        batch[name] = torch.cat(values)
+        batch[offsets] = _offsets(values)
+    for name in ("box_labels", "box_points"):
+        batch[name] = torch.cat([sample[name] for sample in samples])
+    batch["world_from_sensor"] = torch.stack([sample["world_from_sensor"] for sample in samples])
+    batch["index"] = torch.tensor([sample["index"] for sample in samples])
+    return batch
+
+
+def _offsets(values: Sequence[Tensor]) -> Tensor:
+    return torch.tensor([0, *(len(value) for value in values)]).cumsum(0)

@@ -1,0 +1,46 @@
+"""Reads the point files of driving data sets: float32 [N, C], x y z first, metres, sensor frame."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from mae3d.datasets.files import require_file
+from mae3d.errors import DataError
+
+_HINT = "Copy it again from the original archive."
+
+
+def read_bin(path: Path, columns: int) -> np.ndarray:
+    """Raw little-endian float32 rows of ``columns`` values.
+
+    Raises:
+        DataError: missing, empty or truncated file, or a file of another number of columns.
+    """
+    require_file(path, _HINT)
+    size = path.stat().st_size
+    if size % (4 * columns):
+        raise DataError(
+            f"{path}: {size} bytes are not a whole number of rows of {columns} float32 values: the file is truncated "
+            f"or has another number of columns. {_HINT}"
+        )
+    return np.fromfile(path, dtype="<f4").reshape(-1, columns)
+
+
+def check_points(points: np.ndarray, path: Path) -> np.ndarray:
+    """Return ``points`` if there are any and x, y, z are finite.
+
+    Raises:
+        DataError: no point, or a coordinate that is not finite; names the file and the first bad row.
+    """
+    if len(points) == 0:
+        raise DataError(f"{path}: holds no point. {_HINT}")
+    finite = np.isfinite(points[:, :3]).all(axis=1)
+    if not finite.all():
+        bad = int(np.flatnonzero(~finite)[0])
+        raise DataError(
+            f"{path}: {int((~finite).sum())} of {len(points)} points are not finite, first row {bad}: "
+            f"{points[bad].tolist()}. {_HINT}"
+        )
+    return points

@@ -1,0 +1,184 @@
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import DataLoader
+
+from mae3d.datasets.lidar.base import collate_packed
+from mae3d.datasets.lidar.frame_index import Frame, FrameIndex
+from mae3d.datasets.lidar.nuscenes import NuScenes, fraction_by_sequence, fraction_by_time
+from mae3d.datasets.lidar.nuscenes_reader import read_nuscenes
+from mae3d.datasets.simulators.driving.nuscenes_layout import NuScenesPlan, write_nuscenes
+from mae3d.errors import ConfigError, DataError
+
+
+@pytest.fixture(scope="module")
+def simulated(tmp_path_factory):
+    root = tmp_path_factory.mktemp("nuscenes")
+    write_nuscenes(NuScenesPlan(root, 2, 1, key_frames=3, seed=1))
+    return root
+
+
+def inside(points, box, margin=0.12):
+    offset = points[:, :3] - box[:3]
+    c, s = np.cos(box[6]), np.sin(box[6])
+    local = np.stack((offset[:, 0] * c + offset[:, 1] * s, offset[:, 1] * c - offset[:, 0] * s, offset[:, 2]), -1)
+    return (np.abs(local) <= box[3:6] / 2 + margin).all(axis=1)
+
+
+def test_points_boxes_and_classes(simulated):
+    data = NuScenes(simulated, "mini_train", sweeps=1)
+    assert len(data) == 6
+    sample = data[1]
+    assert sample["points"].shape[1] == 4
+    assert sample["points"][:, 3].max() > 1  # intensity 0 to 255
+    points, boxes = sample["points"].numpy(), sample["boxes"].numpy()
+    seen = sample["box_points"] > 10
+    assert seen.sum() > 3
+    for box, count in zip(boxes[seen], sample["box_points"][seen].tolist()):
+        assert inside(points, box).sum() >= 0.97 * count
+    assert data.classes[int(sample["box_labels"].min())] == "car"
+    ahead = np.abs(boxes[np.hypot(boxes[:, 7], boxes[:, 8]) > 2][:, 7])
+    assert len(ahead) > 0  # traffic moves along the street, which is ahead
+    assert (ahead > 1.5).mean() > 0.7
+
+
+def test_sweeps_are_moved_into_the_frame(simulated):
+    one, five = (NuScenes(simulated, "mini_train", sweeps=n, lag=True) for n in (1, 5))
+    number = 2  # has ten sweeps before it
+    points = five[number]["points"].numpy()
+    lags = np.unique(points[:, 4])
+    np.testing.assert_allclose(lags, np.arange(5) * 0.05, atol=1e-4)
+    np.testing.assert_array_equal(points[points[:, 4] == 0], one[number]["points"].numpy())
+    frame = five.frames.frame(number)
+    walls = points[(points[:, 2] > 1) & (np.abs(points[:, 1]) > 9)]
+    assert len(walls) > 50
+    now, before = walls[walls[:, 4] == 0], walls[walls[:, 4] == lags[-1]]
+    scipy = pytest.importorskip("scipy.spatial")
+    gap = scipy.cKDTree(now[:, :3]).query(before[:, :3])[0]
+    assert np.median(gap) < 0.3
+    world = (frame.world_from_sensor @ np.append(points[0, :3], 1))[:3]
+    assert np.isfinite(world).all()
+
+
+def test_boxes_equal_those_of_the_devkit(simulated):
+    pytest.importorskip("nuscenes", reason='needs the devkit: pip install "mae3d[nuscenes]"')
+    from nuscenes.nuscenes import NuScenes as Devkit
+
+    devkit, index = Devkit("v1.0-mini", str(simulated), verbose=False), read_nuscenes(simulated, "mini_train")
+    for number in range(len(index)):
+        frame = index.frame(number)
+        sample = devkit.get("sample", frame.token)
+        _, boxes, _ = devkit.get_sample_data(sample["data"]["LIDAR_TOP"])
+        by_track = {devkit.get("sample_annotation", box.token)["instance_token"]: box for box in boxes}
+        for row, track in zip(frame.boxes, frame.tracks):
+            box = by_track[track]
+            x, y, z = box.center  # x right, y ahead
+            np.testing.assert_allclose(row[:3], [y, -x, z], atol=1e-6)
+            np.testing.assert_allclose(row[3:6], np.asarray(box.wlh)[[1, 0, 2]])
+            ahead = box.orientation.rotation_matrix[:, 0]
+            assert np.cos(row[6] - np.arctan2(-ahead[0], ahead[1])) == pytest.approx(1, abs=1e-9)
+            velocity = devkit.box_velocity(box.token)
+            np.testing.assert_allclose(np.hypot(*row[7:9]), np.hypot(*velocity[:2]), atol=1e-5)
+
+
+def test_batches_are_packed(simulated):
+    data = NuScenes(simulated, "mini_train", sweeps=2)
+    batch = next(iter(DataLoader(data, batch_size=3, collate_fn=collate_packed)))
+    assert batch["offsets"].tolist()[-1] == len(batch["points"])
+    assert batch["box_offsets"].tolist()[-1] == len(batch["boxes"]) == len(batch["box_labels"])
+    first = slice(0, int(batch["offsets"][1]))
+    torch.testing.assert_close(batch["points"][first], data[0]["points"])
+    assert batch["world_from_sensor"].dtype == torch.float64
+
+
+def test_index_file_round_trip(simulated, tmp_path):
+    index = read_nuscenes(simulated, "mini_val")
+    index.save(tmp_path / "index.npz")
+    again = FrameIndex.load(tmp_path / "index.npz")
+    for number in range(len(index)):
+        one, other = index.frame(number), again.frame(number)
+        assert one.token == other.token
+        assert one.tracks == other.tracks
+        assert one.extra == other.extra
+        np.testing.assert_array_equal(one.boxes, other.boxes)
+        np.testing.assert_array_equal(one.box_extra["attribute"], other.box_extra["attribute"])
+        np.testing.assert_array_equal(one.sensor_from_sweep, other.sensor_from_sweep)
+
+
+def frames(count):
+    return FrameIndex.from_frames(
+        "test", ("car",), [Frame(str(i), f"s{i // 10}", f"{i}.bin", float(i), np.eye(4)) for i in range(count)]
+    )
+
+
+def test_fractions_follow_the_published_rule():
+    index = frames(100)
+    numbers = {percent: set(fraction_by_time(index, percent).token) for percent in (5, 20, 40, 60, 80, 100)}
+    assert {percent: len(chosen) for percent, chosen in numbers.items()} == {
+        percent: percent for percent in (5, 20, 40, 60, 80, 100)
+    }
+    assert numbers[20] < numbers[40] < numbers[60]
+    assert not numbers[60] <= numbers[80]
+    few, more = (set(fraction_by_sequence(index, p, seed=3).sequence) for p in (20, 50))
+    assert (len(few), len(more)) == (2, 5)
+    assert few < more
+    with pytest.raises(ConfigError, match="33 %"):
+        fraction_by_time(index, 33)
+
+
+def damaged(simulated, tmp_path):
+    root = tmp_path / "copy"
+    shutil.copytree(simulated, root)
+    return root, root / read_nuscenes(root, "mini_train").frame(0).file
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "file is missing"),
+        (b"", "file is empty"),
+        (b"\0" * 30, "truncated or has another number of columns"),
+        (np.full(10, np.nan, dtype="<f4").tobytes(), "2 of 2 points are not finite, first row 0"),
+    ],
+)
+def test_damaged_point_files_are_named(simulated, tmp_path, content, message):
+    root, path = damaged(simulated, tmp_path)
+    path.unlink() if content is None else path.write_bytes(content)
+    data = NuScenes(root, "mini_train")
+    with pytest.raises(DataError, match=message) as caught:
+        data[0]
+    assert str(path) in str(caught.value)
+    skipping = NuScenes(root, "mini_train", on_error="skip")
+    assert skipping[0]["index"] == 1
+    assert str(path) in skipping.skip_report()
+
+
+def test_damaged_tables_are_named(simulated, tmp_path):
+    root, _ = damaged(simulated, tmp_path)
+    table = root / "v1.0-mini" / "ego_pose.json"
+    records = json.loads(table.read_text())
+    table.write_text(json.dumps(records[1:]))
+    with pytest.raises(DataError, match="ego_pose.json has no record"):
+        read_nuscenes(root, "mini_train")
+    records[0]["rotation"] = [float("nan")] * 4
+    table.write_text(json.dumps(records))
+    with pytest.raises(DataError, match="pose of world_from_sensor is not finite"):
+        read_nuscenes(root, "mini_train")
+    table.write_text("{")
+    with pytest.raises(DataError, match="ego_pose.json: not a table"):
+        read_nuscenes(root, "mini_train")
+    table.unlink()
+    with pytest.raises(DataError, match="ego_pose.json: file is missing"):
+        read_nuscenes(root, "mini_train")
+    with pytest.raises(DataError, match=r"no such folder.*v1.0-mini"):
+        read_nuscenes(root, "train")
+
+
+def test_wrong_options_are_named(simulated):
+    with pytest.raises(ConfigError, match="no features"):
+        NuScenes(simulated, "mini_train", features=("colour",))
+    with pytest.raises(ConfigError, match="sweeps must be"):
+        NuScenes(simulated, "mini_train", sweeps=0)
