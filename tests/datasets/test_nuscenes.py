@@ -161,17 +161,17 @@ def test_damaged_tables_are_named(simulated, tmp_path):
     table = root / "v1.0-mini" / "ego_pose.json"
     records = json.loads(table.read_text())
     table.write_text(json.dumps(records[1:]))
-    with pytest.raises(DataError, match="ego_pose.json has no record"):
+    with pytest.raises(DataError, match=r"ego_pose\.json has no record"):
         read_nuscenes(root, "mini_train")
     records[0]["rotation"] = [float("nan")] * 4
     table.write_text(json.dumps(records))
     with pytest.raises(DataError, match="pose of world_from_sensor is not finite"):
         read_nuscenes(root, "mini_train")
     table.write_text("{")
-    with pytest.raises(DataError, match="ego_pose.json: not a table"):
+    with pytest.raises(DataError, match=r"ego_pose\.json: not a table"):
         read_nuscenes(root, "mini_train")
     table.unlink()
-    with pytest.raises(DataError, match="ego_pose.json: file is missing"):
+    with pytest.raises(DataError, match=r"ego_pose\.json: file is missing"):
         read_nuscenes(root, "mini_train")
     with pytest.raises(DataError, match=r"no such folder.*v1.0-mini"):
         read_nuscenes(root, "train")

@@ -88,7 +88,7 @@ def test_kitti_camera_round_trip_and_axes():
     camera = conventions.to_kitti_camera(boxes, camera_from_lidar)
     torch.testing.assert_close(conventions.from_kitti_camera(camera, camera_from_lidar), boxes)
     ahead = torch.tensor([[10.0, 0, 0, 4, 2, 1.5, 0]], dtype=torch.float64)
-    (x, y, z, height, width, length, turn) = conventions.to_kitti_camera(ahead, camera_from_lidar)[0].tolist()
+    (_, y, z, height, width, length, turn) = conventions.to_kitti_camera(ahead, camera_from_lidar)[0].tolist()
     assert (round(z, 3), round(y, 3)) == (10.3, 0.55)  # ahead of the camera; y points down to the bottom face
     assert (height, width, length) == (1.5, 2, 4)
     assert turn == pytest.approx(-math.pi / 2)
