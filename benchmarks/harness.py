@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 import torch
 
 Call = Callable[[], object]
+GROWTH_SIZES = (10_000, 30_000, 100_000, 300_000, 1_000_000)
 
 
 @dataclass
@@ -76,6 +77,20 @@ def run(title: str, cases: list[Case], threads: tuple[int, ...] = (1, 2)) -> str
             verdict = f"{best} {peers[best]:.2f} | {peers[best] / ours:.2f}x" if best else "- | -"
             lines.append(f"| {case.name} | {count} | {ours:.2f} | {verdict} | {listing} |")
             print(lines[-1], flush=True)
+    text = "\n".join(lines) + "\n"
+    print(text, flush=True)
+    return text
+
+
+def growth(title: str, makers: dict[str, Callable[[int], Call]], sizes: tuple[int, ...] = GROWTH_SIZES) -> str:
+    """Time calls made for rising sizes on one thread; return (and print) a markdown table of ms and ns per item."""
+    lines = [f"### {title}", "", "| operation | " + " | ".join(f"{n:,}" for n in sizes) + " |"]
+    lines += ["|---" * (len(sizes) + 1) + "|"]
+    for name, make in makers.items():
+        times = [measure(make(size), threads=1, budget_s=1.0) for size in sizes]
+        cells = [f"{time:.2f} ms, {time * 1e6 / size:.0f} ns" for time, size in zip(times, sizes)]
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+        print(lines[-1], flush=True)
     text = "\n".join(lines) + "\n"
     print(text, flush=True)
     return text

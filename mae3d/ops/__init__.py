@@ -19,6 +19,8 @@ from mae3d.ops.gather_points import group_points as group_points
 from mae3d.ops.knn import KNN as KNN
 from mae3d.ops.knn import knn as knn
 from mae3d.ops.knn import three_nn as three_nn
+from mae3d.ops.radial_mask import RadialMask as RadialMask
+from mae3d.ops.radial_mask import radial_mask as radial_mask
 from mae3d.ops.scatter import scatter_reduce as scatter_reduce
 from mae3d.ops.sparse_conv import Rulebook as Rulebook
 from mae3d.ops.sparse_conv import build_rulebook as build_rulebook
