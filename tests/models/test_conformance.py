@@ -87,6 +87,8 @@ def test_masks_are_exact(pretraining):
     mask = model.masking(tokens, torch.Generator().manual_seed(0))
     count = tokens.coordinates.shape[1]
     assert mask.num_masked == int(model.masking.ratio * count)
+    assert (mask.visible.diff() > 0).all()
+    assert (mask.masked.diff() > 0).all()
     every = torch.cat((mask.visible, mask.masked), dim=1).sort(dim=1).values
     assert torch.equal(every, torch.arange(count).expand_as(every))
 

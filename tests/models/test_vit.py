@@ -58,6 +58,15 @@ def test_class_token_comes_first_with_its_own_position():
     torch.testing.assert_close(model(x, position), plain(whole, places))
 
 
+def test_class_token_without_position():
+    model = small(class_token=True, class_position=False, position="every_block")
+    assert "class_position" not in model.state_dict()
+    x, position = inputs()
+    with_zero = small(class_token=True, position="every_block")
+    with_zero.load_state_dict({**model.state_dict(), "class_position": torch.zeros(1, 1, 16)})
+    torch.testing.assert_close(model(x, position), with_zero(x, position))
+
+
 def test_intermediate_outputs():
     model = small()
     x, position = inputs()

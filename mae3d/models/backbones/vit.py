@@ -41,7 +41,8 @@ class ViT(nn.Module):
         layer_scale: Initial residual gain, None for none.
         drop_path: Rate at the last block; rises linearly from 0.
         activation: "gelu", "relu" or "silu".
-        class_token: Prepend a learned token with a learned position.
+        class_token: Prepend a learned token.
+        class_position: Give the class token a learned position; otherwise its position is zero.
         initialization: Of Linear and LayerNorm layers: "trunc_normal", "xavier_uniform" or "default".
         gradient_checkpointing: Recompute blocks in the backward pass instead of keeping their activations.
     """
@@ -62,6 +63,7 @@ class ViT(nn.Module):
         drop_path: float = 0.0,
         activation: str = "gelu",
         class_token: bool = False,
+        class_position: bool = True,
         initialization: Initialization = "trunc_normal",
         gradient_checkpointing: bool = False,
     ) -> None:
@@ -89,7 +91,8 @@ class ViT(nn.Module):
         self.norm = nn.LayerNorm(embed_dim, norm_eps) if final_norm else nn.Identity()
         initialize(self, initialization)
         self.class_token = self._learned_token() if class_token else None
-        self.class_position = self._learned_token() if class_token and position != "none" else None
+        with_position = class_token and class_position and position != "none"
+        self.class_position = self._learned_token() if with_position else None
 
     def _learned_token(self) -> nn.Parameter:
         return nn.Parameter(nn.init.trunc_normal_(torch.empty(1, 1, self.embed_dim), std=0.02))
@@ -154,12 +157,13 @@ class ViT(nn.Module):
     ) -> tuple[Tensor, Tensor | None, Packing | None]:
         if self.class_token is None:
             return tokens, positions, packing
+        place = torch.zeros_like(self.class_token) if self.class_position is None else self.class_position
         if packing is None:
             x = _prepend(self.class_token, tokens)
-            return x, None if positions is None else _prepend(self.class_position, positions), None
+            return x, None if positions is None else _prepend(place, positions), None
         packing, heads, rows = packing.prepend(1)
         x = _insert(self.class_token, tokens, heads, rows)
-        return x, None if positions is None else _insert(self.class_position, positions, heads, rows), packing
+        return x, None if positions is None else _insert(place, positions, heads, rows), packing
 
 
 def _prepend(token: Tensor, tokens: Tensor) -> Tensor:
