@@ -200,7 +200,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 1
     print(report)
     if report.problems:
-        print(f"{len(report.problems)} problem(s). See the layout in docs/own-data.md.", file=sys.stderr)
+        print(f"{len(report.problems)} problem(s). The layouts are in docs/data.md.", file=sys.stderr)
         return 1
     print("ready")
     return 0

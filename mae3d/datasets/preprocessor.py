@@ -28,8 +28,8 @@ class BatchPreprocessor(BaseDataPreprocessor):
         train_transforms: Applied in order when training: configs of registered transforms or callables
             ``(batch, generator) -> batch``.
         test_transforms: The same for validation and testing.
-        seed: Seed of a generator that belongs to the transforms alone. None draws from torch's global generator of
-            the batch's device, whose state a checkpoint holds.
+        seed: Seed of a generator that belongs to the transforms alone; its state is not part of a checkpoint. None
+            draws from torch's global generator of the batch's device, which the runner seeds in each iteration.
         non_blocking: Copy to the device without waiting (pinned memory).
     """
 
