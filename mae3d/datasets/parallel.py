@@ -58,11 +58,15 @@ class ProgressLine:
     def __call__(self, done: int, total: int) -> None:
         """Note that ``done`` of ``total`` tasks are finished."""
         now = time.monotonic()
+        if done == 1 and total > 1:
+            # Starting the processes says nothing about the rate.
+            self.started = self.shown = now
+            return
         terminal = sys.stderr.isatty()
         if done < total and now - self.shown < (0.5 if terminal else 10):
             return
         self.shown = now
-        rate = done / max(now - self.started, 1e-9)
+        rate = max(done - 1, 1) / max(now - self.started, 1e-9)
         left = f", {(total - done) / rate:.0f} s left" if done < total else f", {now - self.started:.1f} s"
         end = "\r" if terminal and done < total else "\n"
         print(f"{self.what}: {done}/{total}, {rate:.0f}/s{left}   ", end=end, file=sys.stderr, flush=True)

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from mae3d.datasets.objects import ModelNet40, ModelNetFewShot, ScanObjectNN, ShapeNetPart
-from mae3d.datasets.parallel import run_parallel
+from mae3d.datasets.parallel import ProgressLine, run_parallel
 from mae3d.datasets.simulators.objects import layouts
 from mae3d.errors import DataError
 
@@ -135,6 +135,15 @@ def test_parallel_order_progress_and_errors():
     assert seen == [(1, 3), (2, 3), (3, 3)]
     with pytest.raises(DataError, match="number three"):
         run_parallel(fail_at_three, list(range(6)))
+
+
+def test_progress_counts_from_the_first_result(monkeypatch, capsys):
+    clock = iter([0.0, 30.0, 31.0, 50.0])
+    monkeypatch.setattr(time, "monotonic", lambda: next(clock))
+    line = ProgressLine("clouds")
+    for done in (1, 2, 21):
+        line(done, 21)
+    assert capsys.readouterr().err.strip() == "clouds: 21/21, 1/s, 20.0 s"
 
 
 def test_killed_build_goes_on(tool, repository, tmp_path):
