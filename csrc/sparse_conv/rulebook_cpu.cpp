@@ -3,6 +3,7 @@
 #include <bit>
 
 #include "../common/parallel.h"
+#include "../common/radix_sort.h"
 #include "sparse_conv.h"
 
 namespace mae3d::sparse_conv {
@@ -89,19 +90,6 @@ bool read_cell(const Geometry& g, const int32_t* coordinates, int64_t row, int64
   return inside;
 }
 
-[[noreturn]] void fail_outside(const char* op, const Geometry& g, const int32_t* coordinates, int64_t row) {
-  std::ostringstream at, grid;
-  for (int64_t a = 0; a <= g.axes; ++a) at << (a ? ", " : "") << coordinates[row * (g.axes + 1) + a];
-  for (int64_t a = 3 - g.axes; a < 3; ++a) grid << (a > 3 - g.axes ? ", " : "") << g.shape[a];
-  fail(op, ": 'coordinates' row ", row, " is (", at.str(), "), outside a batch of ", g.batch, " grids of shape [",
-       grid.str(), "]; drop such rows first");
-}
-
-[[noreturn]] void fail_repeated(const char* op, int64_t first, int64_t second) {
-  fail(op, ": 'coordinates' rows ", first, " and ", second,
-       " are the same cell; merge the features of equal cells first (voxelise with a mean or a max)");
-}
-
 Tensor submanifold(const Tensor& coordinates, std::vector<int64_t> spatial_shape, int64_t batch_size,
                    std::vector<int64_t> kernel_size, std::vector<int64_t> dilation, bool validate) {
   const std::vector<int64_t> ones(spatial_shape.size(), 1), zeros(spatial_shape.size(), 0);
@@ -126,7 +114,7 @@ Tensor submanifold(const Tensor& coordinates, std::vector<int64_t> spatial_shape
     for (int64_t r = first; r < last; ++r) {
       int64_t cell[4];
       const bool inside = read_cell(g, c, r, cell);
-      if (!inside && validate) fail_outside(kSubmanifold, g, c, r);
+      if (!inside && validate) fail_outside(kSubmanifold, g, c + r * (g.axes + 1), r);
       cells[r] = !inside ? -1 : ((cell[0] * padded[0] + cell[1] + margin[0]) * padded[1] + cell[2] + margin[1]) *
                                         padded[2] + cell[3] + margin[2];
       lookup.prefetch(cells[r]);
@@ -182,20 +170,6 @@ Tensor submanifold(const Tensor& coordinates, std::vector<int64_t> spatial_shape
   return gather;
 }
 
-// Order of the numbers by value: radix sort, 11 bits a pass, as many passes as the largest number needs.
-std::vector<int32_t> sorted_order(const std::vector<int64_t>& numbers, int64_t bound) {
-  std::vector<int32_t> order(numbers.size()), next(numbers.size());
-  for (size_t i = 0; i < order.size(); ++i) order[i] = static_cast<int32_t>(i);
-  for (int shift = 0; shift < 63 && (bound >> shift) > 0; shift += 11) {
-    std::array<size_t, 2049> start{};
-    for (const int64_t number : numbers) ++start[((number >> shift) & 2047) + 1];
-    for (size_t d = 1; d < start.size(); ++d) start[d] += start[d - 1];
-    for (const int32_t i : order) next[start[(numbers[i] >> shift) & 2047]++] = i;
-    order.swap(next);
-  }
-  return order;
-}
-
 std::tuple<Tensor, Tensor, Tensor> strided(const Tensor& coordinates, std::vector<int64_t> spatial_shape,
                                            int64_t batch_size, std::vector<int64_t> kernel_size,
                                            std::vector<int64_t> stride, std::vector<int64_t> padding,
@@ -226,7 +200,7 @@ std::tuple<Tensor, Tensor, Tensor> strided(const Tensor& coordinates, std::vecto
     for (int64_t r = first; r < std::min(first + kBatch, rows); ++r) {
       int64_t cell[4];
       if (!read_cell(g, c, r, cell)) {
-        if (validate) fail_outside(kStrided, g, c, r);
+        if (validate) fail_outside(kStrided, g, c + r * (g.axes + 1), r);
         continue;
       }
       for (int a = 0; a < 3; ++a) {
@@ -260,13 +234,16 @@ std::tuple<Tensor, Tensor, Tensor> strided(const Tensor& coordinates, std::vecto
   }
 
   const int64_t outputs = static_cast<int64_t>(reached.size());
-  const std::vector<int32_t> order = sorted_order(reached, cells);
+  const Buffer<KeyedRow> items = make_buffer<KeyedRow>(outputs), spare = make_buffer<KeyedRow>(outputs);
+  for (int64_t i = 0; i < outputs; ++i) items[i] = {static_cast<uint64_t>(reached[i]), i};
+  const int bits = std::bit_width(static_cast<uint64_t>(cells));
+  const KeyedRow* sorted = radix_sort(items.get(), spare.get(), outputs, bits);
   std::vector<int32_t> rank(static_cast<size_t>(outputs));
   Tensor cells_out = make_empty(coordinates, {outputs, g.axes + 1}, ScalarType::Int);
   int32_t* o = mdata<int32_t>(cells_out);
   for (int64_t i = 0; i < outputs; ++i) {
-    rank[order[i]] = static_cast<int32_t>(i);
-    int64_t number = reached[order[i]];
+    rank[sorted[i].row] = static_cast<int32_t>(i);
+    int64_t number = static_cast<int64_t>(sorted[i].key);
     for (int64_t a = 2; a >= 3 - g.axes; number /= g.output[a], --a)
       o[i * (g.axes + 1) + 1 + a - (3 - g.axes)] = static_cast<int32_t>(number % g.output[a]);
     o[i * (g.axes + 1)] = static_cast<int32_t>(number);

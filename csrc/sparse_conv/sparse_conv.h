@@ -91,6 +91,20 @@ inline Geometry read_geometry(const char* op, const Tensor& coordinates, const s
   return g;
 }
 
+// `cell` is row `row` of the coordinates, in host memory.
+[[noreturn]] inline void fail_outside(const char* op, const Geometry& g, const int32_t* cell, int64_t row) {
+  std::ostringstream at, grid;
+  for (int64_t a = 0; a <= g.axes; ++a) at << (a ? ", " : "") << cell[a];
+  for (int64_t a = 3 - g.axes; a < 3; ++a) grid << (a > 3 - g.axes ? ", " : "") << g.shape[a];
+  fail(op, ": 'coordinates' row ", row, " is (", at.str(), "), outside a batch of ", g.batch, " grids of shape [",
+       grid.str(), "]; drop such rows first");
+}
+
+[[noreturn]] inline void fail_repeated(const char* op, int64_t first, int64_t second) {
+  fail(op, ": 'coordinates' rows ", first, " and ", second,
+       " are the same cell; merge the features of equal cells first (voxelise with a mean or a max)");
+}
+
 // True if the table of a submanifold convolution is its own mirror image.
 inline bool is_mirrored(const Geometry& g) { return (g.kernel[0] & g.kernel[1] & g.kernel[2] & 1) == 1; }
 
