@@ -35,21 +35,17 @@ def attention(query: Tensor, key: Tensor, value: Tensor, packing: Packing | None
     if query.shape[0] == 0:
         return query
     if not query.is_cuda:
-        return _by_equal_length(query, key, value, packing)
+        return _per_sample(query, key, value, packing)
     if query.dtype in (torch.float16, torch.bfloat16):
         return _variable_length(query, key, value, packing)
     return _jagged(query, key, value, packing)
 
 
-def _by_equal_length(query: Tensor, key: Tensor, value: Tensor, packing: Packing) -> Tensor:
-    """Samples of one length form one dense batch; on a CPU this beats jagged kernels and one call per sample."""
-    counts = packing.offsets.diff()
-    result = torch.empty_like(query)
-    for length in counts.unique().tolist():
-        starts = packing.offsets[:-1][counts == length]
-        rows = starts[:, None] + torch.arange(length, device=starts.device)  # [samples, length]
-        result = result.index_put((rows,), attention(query[rows], key[rows], value[rows]))
-    return result
+def _per_sample(query: Tensor, key: Tensor, value: Tensor, packing: Packing) -> Tensor:
+    """One dense call per sample: on a CPU as fast as batches of equal length, and faster than jagged kernels."""
+    counts = packing.offsets.diff().tolist()
+    pieces = zip(*(x.split(counts) for x in (query, key, value)))
+    return torch.cat([attention(*(x.unsqueeze(0) for x in piece)).squeeze(0) for piece in pieces])
 
 
 def _variable_length(query: Tensor, key: Tensor, value: Tensor, packing: Packing) -> Tensor:
