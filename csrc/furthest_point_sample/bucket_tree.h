@@ -93,7 +93,7 @@ inline void BucketTree::build(const Request& r, int64_t leaf_size) {
   parallel_for(0, group_count, 64, [&](int64_t begin, int64_t end) {
     for (int64_t g = begin; g < end; ++g) {
       groups[g] = Group{};
-      groups[g].distance = broadcast(-1.0f);
+      groups[g].distance = Lanes{} - 1.0f;
     }
     for (int64_t i = begin * kLanes; i < std::min(leaf_count, end * kLanes); ++i) fill(leaves[i], i, first_chunk[i]);
   });
@@ -127,7 +127,7 @@ inline void BucketTree::summarise(const Leaf* leaves, int64_t leaf_count, int64_
   blocks = block_memory_.reserve(block_count);
   for (int64_t b = 0; b < block_count; ++b) {
     blocks[b] = GroupBlock{};
-    blocks[b].distance = broadcast(-1.0f);
+    blocks[b].distance = Lanes{} - 1.0f;
   }
   for (int64_t g = 0; g < group_count; ++g) {
     Leaf all = leaves[g * kLanes];

@@ -4,28 +4,27 @@
 #include <atomic>
 
 #include "../common/parallel.h"
-#include "brute_force.h"
-#include "bucket_sample.h"
+#include "kernels.h"
 
 namespace mae3d::fps {
 namespace {
 
-// Memory and method of one thread.
+constexpr int64_t kLeafSize = 128;  // points of a bucket, at most
+
+// Whether buckets repay their construction (measured: below this, brute force is faster).
+bool pays_buckets(const Request& r) { return r.count >= 2048 && r.samples >= 160; }
+
+// Memory of one thread.
 class Sampler {
  public:
   void run(const Request& r) {
-    if (by_buckets(r)) return sample_by_buckets(r, leaf_size, tree_);
-    sample_by_brute_force(r, brute_force_);
+    if (!pays_buckets(r)) return kernels().brute_force(r, load(r, arrays_));
+    tree_.build(r, kLeafSize);
+    kernels().buckets(r, tree_);
   }
 
  private:
-  static constexpr int64_t leaf_size = 64;
-
-  static bool by_buckets(const Request& r) {
-    return r.count >= 2048 && r.samples >= 256;
-  }
-
-  Buffer<Row> brute_force_;
+  Buffer<Row> arrays_;
   BucketTree tree_;
 };
 
