@@ -2,6 +2,10 @@
 
 from mae3d.ops.ball_query import BallQuery as BallQuery
 from mae3d.ops.ball_query import ball_query as ball_query
+from mae3d.ops.box_iou import box_giou_3d as box_giou_3d
+from mae3d.ops.box_iou import box_intersection_bev as box_intersection_bev
+from mae3d.ops.box_iou import box_iou_3d as box_iou_3d
+from mae3d.ops.box_iou import box_iou_bev as box_iou_bev
 from mae3d.ops.chamfer import ChamferDistance as ChamferDistance
 from mae3d.ops.chamfer import chamfer_distance as chamfer_distance
 from mae3d.ops.dense_grid import VoxelAverage as VoxelAverage
