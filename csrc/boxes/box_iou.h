@@ -23,56 +23,55 @@ enum Kind : int64_t { kArea = 0, kIouBev = 1, kIou3d = 2, kGiou3d = 3 };
 
 MAE3D_HD double value_of_invalid(int64_t kind) { return kind == kGiou3d ? -1 : 0; }
 
-// Value of a valid pair; derivatives are added to ga[7] and gb[7], times `scale`.
-template <bool kGradient>
-MAE3D_HD double pair_value(int64_t kind, const Box& a, const Box& b, double scale, double* ga, double* gb) {
-  const bool solid = kind >= kIou3d;
-  const bool top_a = a.top() <= b.top(), bottom_a = a.bottom() >= b.bottom();
-  double height = solid ? (top_a ? a.top() : b.top()) - (bottom_a ? a.bottom() : b.bottom()) : 1;
-  if (!(height > 0)) height = 0;
-  Gradient cut_a, cut_b, hull_a, hull_b;
-  double cut = 0;
-  if (height > 0 && circles_meet(a.x - b.x, a.y - b.y, a.radius + b.radius))
-    cut = intersection<kGradient>(a, b, &cut_a, &cut_b);
-  if (kind != kGiou3d && cut == 0) return 0;
+// Everything a measure of a valid pair is made of.
+struct PairParts {
+  int64_t kind;
+  bool solid, top_a, bottom_a;    // volumes count; a bounds the common height above; below
+  double cut, height;             // common area and height
+  double inter, both;             // intersection and union
+  double flat, extent, enclosing; // area of the hull, joint height, volume of the prism
+  Gradient cut_of[2], flat_of[2]; // derivatives by box a and box b
 
-  const double inter = cut * height;
-  const double size_a = solid ? a.volume() : a.area(), size_b = solid ? b.volume() : b.area();
-  const double both = size_a + size_b - inter;
-  double value = kind == kArea ? inter : inter / both, extent = 1, enclosing = 1, flat = 1;
-  if (kind == kGiou3d) {
-    flat = hull<kGradient>(a, b, &hull_a, &hull_b);
-    extent = (top_a ? b.top() : a.top()) - (bottom_a ? b.bottom() : a.bottom());
-    enclosing = fmax(flat * extent, both);
-    value += both / enclosing - 1;
+  MAE3D_HD double value() const {
+    if (kind == kArea) return inter;
+    return kind == kGiou3d ? inter / both + both / enclosing - 1 : inter / both;
   }
-  if (!kGradient) return value;
+};
 
-  for (int side = 0; side < 2; ++side) {
-    const Box& box = side == 0 ? a : b;
-    const Gradient& c = side == 0 ? cut_a : cut_b;
-    const Gradient& f = side == 0 ? hull_a : hull_b;
-    const bool top = (side == 0) == top_a, bottom = (side == 0) == bottom_a;  // this box bounds the overlap
-    const double tall = solid ? box.h : 1;
-    const double d_height_z = height > 0 ? (top ? 1.0 : 0.0) - (bottom ? 1.0 : 0.0) : 0;
-    const double d_height_h = height > 0 ? (top ? 0.5 : 0.0) + (bottom ? 0.5 : 0.0) : 0;
-    const double d_extent_z = (top ? 0.0 : 1.0) - (bottom ? 0.0 : 1.0);
-    const double d_extent_h = (top ? 0.0 : 0.5) + (bottom ? 0.0 : 0.5);
-    const double d_cut[7] = {c.x, c.y, 0, c.l, c.w, 0, c.yaw}, d_flat[7] = {f.x, f.y, 0, f.l, f.w, 0, f.yaw};
-    for (int k = 0; k < kParameters; ++k) {
-      const double d_height = !solid ? 0 : k == 2 ? d_height_z : k == 5 ? d_height_h : 0;
-      const double d_extent = k == 2 ? d_extent_z : k == 5 ? d_extent_h : 0;
-      const double d_size = k == 3 ? box.w * tall : k == 4 ? box.l * tall : k == 5 && solid ? box.l * box.w : 0;
-      const double d_inter = d_cut[k] * height + cut * d_height, d_both = d_size - d_inter;
-      double d = kind == kArea ? d_inter : (d_inter - inter / both * d_both) / both;
-      if (kind == kGiou3d) {
-        const double d_enclosing = d_flat[k] * extent + flat * d_extent;
-        d += (d_both - both / enclosing * d_enclosing) / enclosing;
-      }
-      (side == 0 ? ga : gb)[k] += scale * d;
+template <bool kGradient> MAE3D_HD PairParts parts_of(int64_t kind, const Box& a, const Box& b) {
+  PairParts p{kind, kind >= kIou3d, a.top() <= b.top(), a.bottom() >= b.bottom(), 0, 1, 0, 0, 1, 1, 1, {}, {}};
+  if (p.solid) p.height = fmax(0.0, (p.top_a ? a.top() : b.top()) - (p.bottom_a ? a.bottom() : b.bottom()));
+  if (p.height > 0 && circles_meet(a.x - b.x, a.y - b.y, a.radius + b.radius))
+    p.cut = intersection<kGradient>(a, b, &p.cut_of[0], &p.cut_of[1]);
+  p.inter = p.cut * p.height;
+  p.both = (p.solid ? a.volume() + b.volume() : a.area() + b.area()) - p.inter;
+  if (kind != kGiou3d) return p;
+  p.flat = hull<kGradient>(a, b, &p.flat_of[0], &p.flat_of[1]);
+  p.extent = (p.top_a ? b.top() : a.top()) - (p.bottom_a ? b.bottom() : a.bottom());
+  p.enclosing = fmax(p.flat * p.extent, p.both);
+  return p;
+}
+
+// Adds `scale` times the derivative of the value by the 7 numbers of box a (side 0) or b (side 1).
+MAE3D_HD void add_gradient(const PairParts& p, const Box& box, int side, double scale, double* result) {
+  const Gradient &c = p.cut_of[side], &f = p.flat_of[side];
+  const bool top = (side == 0) == p.top_a, bottom = (side == 0) == p.bottom_a;  // this box bounds the common height
+  const double tall = p.solid ? box.h : 1, lies_in = p.height > 0 ? 1 : 0;
+  const double d_cut[kParameters] = {c.x, c.y, 0, c.l, c.w, 0, c.yaw};
+  const double d_flat[kParameters] = {f.x, f.y, 0, f.l, f.w, 0, f.yaw};
+  for (int k = 0; k < kParameters; ++k) {
+    const double by_top = k == 2 ? 1 : k == 5 ? 0.5 : 0, by_bottom = k == 2 ? 1 : k == 5 ? -0.5 : 0;
+    const double d_height = p.solid ? lies_in * ((top ? by_top : 0) - (bottom ? by_bottom : 0)) : 0;
+    const double d_size = k == 3 ? box.w * tall : k == 4 ? box.l * tall : k == 5 && p.solid ? box.area() : 0;
+    const double d_inter = d_cut[k] * p.height + p.cut * d_height, d_both = d_size - d_inter;
+    double d = p.kind == kArea ? d_inter : (d_inter - p.inter / p.both * d_both) / p.both;
+    if (p.kind == kGiou3d) {
+      const double d_extent = (top ? 0 : by_top) - (bottom ? 0 : by_bottom);
+      const double d_enclosing = d_flat[k] * p.extent + p.flat * d_extent;
+      d += (d_both - p.both / p.enclosing * d_enclosing) / p.enclosing;
     }
+    result[k] += scale * d;
   }
-  return value;
 }
 
 inline void check_boxes(const Tensor& boxes, const char* op, const char* name) {

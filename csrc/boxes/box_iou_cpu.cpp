@@ -33,7 +33,7 @@ template <typename T> void all_values(const Tensor& a, const Tensor& b, int64_t 
       if (!box.valid) continue;
       const auto one = [&](int64_t j) {
         if (others.box[j].valid)
-          line[j] = static_cast<T>(boxes::pair_value<false>(kind, box, others.box[j], 0, nullptr, nullptr));
+          line[j] = static_cast<T>(boxes::parts_of<false>(kind, box, others.box[j]).value());
       };
       if (kind == boxes::kGiou3d) {
         for (int64_t j = 0; j < m; ++j) one(j);
@@ -56,13 +56,13 @@ void rows_gradient(const Tensor& own, const Tensor& other, const Tensor& grad, i
     for (int64_t row = begin; row < end; ++row) {
       const int64_t pair = row / n, i = row % n;
       const Box& box = owns[pair].box[i];
-      double sum[boxes::kParameters] = {}, unused[boxes::kParameters] = {};
+      double sum[boxes::kParameters] = {};
       for (int64_t j = 0; box.valid && j < m; ++j) {
         const double scale = g[pair * n * m + i * along + j * across];
         const Box& partner = others[pair].box[j];
         if (scale == 0 || !partner.valid) continue;
-        if (kOfA) boxes::pair_value<true>(kind, box, partner, scale, sum, unused);
-        else boxes::pair_value<true>(kind, partner, box, scale, unused, sum);
+        const auto parts = kOfA ? boxes::parts_of<true>(kind, box, partner) : boxes::parts_of<true>(kind, partner, box);
+        boxes::add_gradient(parts, box, kOfA ? 0 : 1, scale, sum);
       }
       for (int k = 0; k < boxes::kParameters; ++k) out[row * boxes::kParameters + k] = static_cast<T>(sum[k]);
     }

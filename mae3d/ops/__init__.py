@@ -23,6 +23,12 @@ from mae3d.ops.gather_points import group_points as group_points
 from mae3d.ops.knn import KNN as KNN
 from mae3d.ops.knn import knn as knn
 from mae3d.ops.knn import three_nn as three_nn
+from mae3d.ops.nms import NMS as NMS
+from mae3d.ops.nms import nms_circle as nms_circle
+from mae3d.ops.nms import nms_class_aware as nms_class_aware
+from mae3d.ops.nms import nms_rotated as nms_rotated
+from mae3d.ops.points_in_boxes import PointsInBoxes as PointsInBoxes
+from mae3d.ops.points_in_boxes import points_in_boxes as points_in_boxes
 from mae3d.ops.radial_mask import RadialMask as RadialMask
 from mae3d.ops.radial_mask import radial_mask as radial_mask
 from mae3d.ops.scatter import scatter_reduce as scatter_reduce
