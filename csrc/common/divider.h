@@ -7,21 +7,18 @@
 
 namespace mae3d {
 
-// Quotient and remainder of 0 <= a <= largest: by a reciprocal where a double holds `largest`, corrected by at most
-// one, else by the machine's integer division.
+constexpr int64_t kDividerLimit = int64_t{1} << 52;
+
+// Quotient and remainder of 0 <= a < 2^52 by a reciprocal in double, corrected by at most one; vectorises.
 struct Divider {
   int64_t divisor;
   double reciprocal;
-  bool integer;
-  Divider(int64_t d, int64_t largest)
-      : divisor(d), reciprocal(1.0 / static_cast<double>(d)), integer(largest >= (int64_t{1} << 52)) {}
+  explicit Divider(int64_t d) : divisor(d), reciprocal(1.0 / static_cast<double>(d)) {}
   MAE3D_INLINE int64_t split(int64_t a, int64_t& remainder) const {
-    int64_t q = integer ? a / divisor : static_cast<int64_t>(static_cast<double>(a) * reciprocal);
-    int64_t r = a - q * divisor;
-    if (r < 0) --q, r += divisor;
-    if (r >= divisor) ++q, r -= divisor;
-    remainder = r;
-    return q;
+    const int64_t guess = static_cast<int64_t>(static_cast<double>(a) * reciprocal), rest = a - guess * divisor;
+    const int64_t below = rest < 0, above = rest >= divisor;
+    remainder = rest + (below - above) * divisor;
+    return guess - below + above;
   }
 };
 

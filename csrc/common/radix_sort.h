@@ -21,9 +21,10 @@ struct KeyedRow {
   int64_t row;
 };
 
-// Sorts items[0, n) by key, ties in the order of the input; keys must be < 2^key_bits. `spare` is a second array
-// of n items; the result is in the array that is returned (items or spare).
-inline KeyedRow* radix_sort(KeyedRow* items, KeyedRow* spare, int64_t n, int key_bits) {
+// Sorts items[0, n) by key_of(item), ties in the order of the input; keys must be < 2^key_bits. `spare` is a second
+// array of n items; the result is in the array that is returned (items or spare).
+template <typename Item, typename KeyOf>
+Item* radix_sort(Item* items, Item* spare, int64_t n, int key_bits, const KeyOf& key_of) {
   constexpr int kMaxDigit = 11;
   const int passes = std::max(1, (key_bits + kMaxDigit - 1) / kMaxDigit);
   const int digit = std::max(1, (key_bits + passes - 1) / passes);
@@ -33,7 +34,7 @@ inline KeyedRow* radix_sort(KeyedRow* items, KeyedRow* spare, int64_t n, int key
   std::vector<int64_t> position(static_cast<size_t>(chunks * bins));
   for (int pass = 0; pass < passes; ++pass) {
     const int shift = pass * digit;
-    const auto bin_of = [&](const KeyedRow& item) { return (item.key >> shift) & static_cast<uint64_t>(bins - 1); };
+    const auto bin_of = [&](const Item& item) { return (key_of(item) >> shift) & static_cast<uint64_t>(bins - 1); };
     std::fill(position.begin(), position.end(), 0);
     parallel_tasks(chunks, [&](int64_t c) {
       int64_t* count = &position[static_cast<size_t>(c * bins)];
@@ -54,6 +55,10 @@ inline KeyedRow* radix_sort(KeyedRow* items, KeyedRow* spare, int64_t n, int key
     std::swap(items, spare);
   }
   return items;
+}
+
+inline KeyedRow* radix_sort(KeyedRow* items, KeyedRow* spare, int64_t n, int key_bits) {
+  return radix_sort(items, spare, n, key_bits, [](const KeyedRow& item) { return item.key; });
 }
 
 }  // namespace mae3d

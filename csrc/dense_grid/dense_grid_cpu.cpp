@@ -120,9 +120,12 @@ std::tuple<Tensor, Tensor> voxel_average(const Tensor& features, const Tensor& c
   const Tensor counts = make_zeros(f, {clouds, r, r, r}, ScalarType::Long);
   const Buffer<int32_t> flat = flat_cells(at, r);
   int64_t* count = mdata<int64_t>(counts);
+  std::vector<std::vector<int32_t>> shared(static_cast<size_t>(clouds));  // cells of each cloud with several points
   for (int64_t b = 0; b < clouds; ++b)
-    for (int64_t i = 0; i < points; ++i)
-      if (flat[b * points + i] >= 0) ++count[b * size + flat[b * points + i]];
+    for (int64_t i = 0; i < points; ++i) {
+      const int32_t cell = flat[b * points + i];
+      if (cell >= 0 && ++count[b * size + cell] == 2) shared[static_cast<size_t>(b)].push_back(cell);
+    }
   dispatch_float(f, op, "features", [&](auto zero) {
     using T = decltype(zero);
     using A = Accumulator<T>;
@@ -135,8 +138,8 @@ std::tuple<Tensor, Tensor> voxel_average(const Tensor& features, const Tensor& c
           for (int64_t c = begin; c < end && cell[i] >= 0; ++c)
             sums[(c - begin) * size + cell[i]] += static_cast<A>(rows[i * channels + c]);
         for (int64_t c = 0; c < end - begin; ++c)
-          for (int64_t v = 0; v < size; ++v)
-            if (count[b * size + v] > 1) sums[c * size + v] /= static_cast<A>(count[b * size + v]);
+          for (const int32_t v : shared[static_cast<size_t>(b)])
+            sums[c * size + v] /= static_cast<A>(count[b * size + v]);
       });
     });
   });

@@ -91,13 +91,13 @@ MAE3D_HD double squared_norm(double x, double y) {
 #endif
 }
 
-// Sector and band from an angle in degrees (-180 .. 180) and a squared distance.
-MAE3D_HD int64_t radial_cell(double degrees, double squared, const RadialGeometry& g) {
-  double turned = (degrees < 0 ? degrees + 360.0 : degrees) + kOnBoundary;
-  turned = turned >= 360.0 ? turned - 360.0 : turned;
-  const int64_t sector = static_cast<int64_t>(turned / g.sector_degrees);
-  const int64_t band = squared <= g.near_squared ? 0 : squared <= g.middle_squared ? 1 : 2;
-  return (sector < g.sectors ? sector : g.sectors - 1) * 3 + band;
+// sector * 3 + band, a whole number, from an angle in degrees (-180 .. 180) and a squared distance.
+MAE3D_HD double radial_cell(double degrees, double squared, const RadialGeometry& g) {
+  const double positive = (degrees < 0 ? degrees + 360.0 : degrees) + kOnBoundary;
+  const double turned = positive >= 360.0 ? positive - 360.0 : positive;
+  const double sector = floor(turned / g.sector_degrees), last = static_cast<double>(g.sectors - 1);
+  const double band = squared <= g.near_squared ? 0.0 : squared <= g.middle_squared ? 1.0 : 2.0;
+  return (sector < last ? sector : last) * 3.0 + band;
 }
 
 // Unsigned number in the order of the floats, NaN with a clear sign bit last.

@@ -35,13 +35,23 @@ MAE3D_INLINE double degrees_of(double y, double x) {
   return (y < 0 ? -angle : angle) * (180.0 / std::numbers::pi);
 }
 
-MAE3D_SIMD void group_rows(const int64_t* c, int64_t n, const RadialGeometry& g, int64_t* groups) {
-  for (int64_t i = 0; i < n; ++i) {
-    const double x = radial_position(c[4 * i + 3], g.scale[0], g.origin[0]);
-    const double y = radial_position(c[4 * i + 2], g.scale[1], g.origin[1]);
-    const double degrees = degrees_of(g.from_y ? x : y, g.from_y ? y : x);
-    const int64_t cloud = g.shared ? 0 : c[4 * i];
-    groups[i] = cloud * g.sectors * 3 + radial_cell(degrees, squared_norm(x, y), g);
+MAE3D_SIMD void group_rows(const int64_t* c, int64_t n, const RadialGeometry& geometry, int64_t* groups) {
+  constexpr int64_t kBlock = 128;
+  const RadialGeometry g = geometry;  // a copy that no store can alias: the loops below stay in registers
+  double x[kBlock], y[kBlock], cell[kBlock];
+  for (int64_t start = 0; start < n; start += kBlock) {
+    const int64_t m = std::min(kBlock, n - start);
+    const int64_t* in = c + 4 * start;
+    for (int64_t i = 0; i < m; ++i) {
+      x[i] = radial_position(in[4 * i + 3], g.scale[0], g.origin[0]);
+      y[i] = radial_position(in[4 * i + 2], g.scale[1], g.origin[1]);
+    }
+    const double* rise = g.from_y ? x : y;
+    const double* run = g.from_y ? y : x;
+#pragma omp simd
+    for (int64_t i = 0; i < m; ++i) cell[i] = radial_cell(degrees_of(rise[i], run[i]), squared_norm(x[i], y[i]), g);
+    const int64_t per_cloud = g.shared ? 0 : g.sectors * 3;
+    for (int64_t i = 0; i < m; ++i) groups[start + i] = in[4 * i] * per_cloud + static_cast<int64_t>(cell[i]);
   }
 }
 

@@ -16,7 +16,8 @@ __global__ void groups_kernel(const int64_t* coordinates, int64_t n, RadialGeome
     const double degrees = atan2(g.from_y ? x : y, g.from_y ? y : x) * (180.0 / 3.14159265358979323846);
     const bool known = c[0] >= 0 && c[0] < g.clouds;
     const int64_t cloud = g.shared ? 0 : c[0];
-    const int64_t group = known ? cloud * g.sectors * 3 + radial_cell(degrees, squared_norm(x, y), g) : -1;
+    const auto cell = static_cast<int64_t>(radial_cell(degrees, squared_norm(x, y), g));
+    const int64_t group = known ? cloud * g.sectors * 3 + cell : -1;
     groups[i] = group;
     if (known) atomicAdd(counts + group, 1ull);  // integers: the order does not matter
   }

@@ -24,7 +24,8 @@ template <typename T> struct Job {
   int32_t* arg;
 };
 
-// Adds one input row to one output row. kWidth > 0 fixes the number of channels at compile time.
+// Adds one input row to one output row. kWidth > 0 fixes the number of channels at compile time; such narrow rows are
+// zero beforehand, which is cheaper than a branch on the first of each row.
 template <Reduce kReduce, bool kArg, int kWidth, typename T>
 MAE3D_INLINE void add_row(const Job<T>& job, int64_t input, int64_t row) {
   using A = Accumulator<T>;
@@ -32,7 +33,7 @@ MAE3D_INLINE void add_row(const Job<T>& job, int64_t input, int64_t row) {
   const T* in = job.features + input * width;
   A* out = job.out + row * width;
   const bool fresh = job.counts[row]++ == 0;
-  if (fresh) {
+  if (kWidth == 0 && fresh) {
     for (int64_t c = 0; c < width; ++c) out[c] = static_cast<A>(in[c]);
     if (kArg) std::fill_n(job.arg + row * width, width, static_cast<int32_t>(input));
     return;
@@ -54,6 +55,7 @@ MAE3D_INLINE void add_row(const Job<T>& job, int64_t input, int64_t row) {
 
 template <Reduce kReduce, bool kArg, int kWidth, typename T> MAE3D_INLINE void run_job(const Job<T>& job) {
   int64_t inputs[kBlock], rows[kBlock];
+  if (kWidth > 0) std::fill(job.out + job.first_row * kWidth, job.out + job.last_row * kWidth, Accumulator<T>{0});
   const int64_t bytes = job.width * static_cast<int64_t>(sizeof(Accumulator<T>));
   for (int64_t start = 0; start < job.inputs; start += kBlock) {
     const int64_t m = std::min(kBlock, job.inputs - start);

@@ -118,7 +118,8 @@ struct Groups {
   Buffer<int32_t> first;  // [rows] first row of the same cell, -1 dropped
   Buffer<int32_t> count;  // [rows] points of the cell, defined at first rows only
   Buffer<int32_t> rank;   // [rows] number of earlier points in the same cell; only when asked for
-  Buffer<int32_t> firsts; // [voxels] the first rows, ascending
+  Buffer<int32_t> firsts;      // [voxels] the first row of each voxel, ascending until sorted by key
+  Buffer<int64_t> voxel_keys;  // [voxels] the key of each voxel
   std::vector<int64_t> voxel_offsets;  // [B + 1]
 };
 
@@ -172,6 +173,10 @@ void list_first_rows(Groups& g, const int64_t* offsets, int64_t clouds) {
       n += g.first[i] == i;
     }
   });
+  g.voxel_keys = make_buffer<int64_t>(g.voxels);
+  parallel_for(0, g.voxels, 16384, [&](int64_t from, int64_t to) {
+    for (int64_t v = from; v < to; ++v) g.voxel_keys[v] = g.keys[g.firsts[v]];
+  });
   for (int64_t b = 0; b <= clouds; ++b)
     g.voxel_offsets.push_back(std::lower_bound(g.firsts.get(), g.firsts.get() + g.voxels, offsets[b]) - g.firsts.get());
 }
@@ -200,30 +205,68 @@ Groups group_points(const Tensor& points, const Tensor& offsets, const VoxelGeom
   return g;
 }
 
-void write_coordinates(const int64_t* keys, const int32_t* firsts, int64_t n, const VoxelGeometry& g, int64_t clouds,
-                       int64_t* out) {
-  const int64_t largest = clouds * g.per_cloud();
-  const Divider by_x(g.grid[0], largest), by_y(g.grid[1], largest), by_z(g.grid[2], largest);
+// (cloud, z, y, x) of keys below kDividerLimit.
+MAE3D_SIMD void decode_keys(const int64_t* keys, int64_t n, const VoxelGeometry& g, int64_t* out) {
+  const Divider by_x(g.grid[0]), by_y(g.grid[1]), by_z(g.grid[2]);
+  int64_t x[kBlock], y[kBlock], z[kBlock], cloud[kBlock];
+  for (int64_t start = 0; start < n; start += kBlock) {
+    const int64_t m = std::min(kBlock, n - start);
+    const int64_t* in = keys + start;
+#pragma omp simd
+    for (int64_t i = 0; i < m; ++i) cloud[i] = by_z.split(by_y.split(by_x.split(in[i], x[i]), y[i]), z[i]);
+    int64_t* to = out + 4 * start;
+    for (int64_t i = 0; i < m; ++i) {
+      to[4 * i] = cloud[i];
+      to[4 * i + 1] = z[i];
+      to[4 * i + 2] = y[i];
+      to[4 * i + 3] = x[i];
+    }
+  }
+}
+
+void write_coordinates(const Groups& groups, int64_t n, const VoxelGeometry& g, int64_t clouds, int64_t* out) {
+  const int64_t* keys = groups.voxel_keys.get();
   parallel_for(0, n, 8192, [&](int64_t begin, int64_t end) {
+    if (clouds * g.per_cloud() < kDividerLimit) return decode_keys(keys + begin, end - begin, g, out + 4 * begin);
     for (int64_t v = begin; v < end; ++v) {
-      int64_t* c = out + 4 * v;
-      const int64_t rest = by_y.split(by_x.split(keys[firsts[v]], c[3]), c[2]);
-      c[0] = by_z.split(rest, c[1]);
+      const int64_t row = keys[v] / g.grid[0], layer = row / g.grid[1];
+      out[4 * v] = layer / g.grid[2];
+      out[4 * v + 1] = layer % g.grid[2];
+      out[4 * v + 2] = row % g.grid[1];
+      out[4 * v + 3] = keys[v] % g.grid[0];
+    }
+  });
+}
+
+// Sorts the first rows by key. Item: how key and row travel together.
+template <typename Item, typename Join, typename KeyOf, typename RowOf>
+void sort_items(Groups& g, int key_bits, const Join& join, const KeyOf& key_of, const RowOf& row_of) {
+  const auto items = make_buffer<Item>(g.voxels), spare = make_buffer<Item>(g.voxels);
+  parallel_for(0, g.voxels, 16384, [&](int64_t begin, int64_t end) {
+    for (int64_t v = begin; v < end; ++v)
+      items[v] = join(static_cast<uint64_t>(g.voxel_keys[v]), static_cast<uint64_t>(g.firsts[v]));
+  });
+  const Item* sorted = radix_sort(items.get(), spare.get(), g.voxels, key_bits, key_of);
+  parallel_for(0, g.voxels, 16384, [&](int64_t begin, int64_t end) {
+    for (int64_t v = begin; v < end; ++v) {
+      g.firsts[v] = static_cast<int32_t>(row_of(sorted[v]));
+      g.voxel_keys[v] = static_cast<int64_t>(key_of(sorted[v]));
     }
   });
 }
 
 void sort_first_rows(Groups& g, int64_t clouds, const VoxelGeometry& geometry) {
-  const auto items = make_buffer<KeyedRow>(g.voxels), spare = make_buffer<KeyedRow>(g.voxels);
-  parallel_for(0, g.voxels, 16384, [&](int64_t begin, int64_t end) {
-    for (int64_t v = begin; v < end; ++v)
-      items[v] = {static_cast<uint64_t>(g.keys[g.firsts[v]]), static_cast<int64_t>(g.firsts[v])};
-  });
-  const int bits = std::bit_width(static_cast<uint64_t>(std::max<int64_t>(clouds * geometry.per_cloud() - 1, 1)));
-  const KeyedRow* sorted = radix_sort(items.get(), spare.get(), g.voxels, bits);
-  parallel_for(0, g.voxels, 16384, [&](int64_t begin, int64_t end) {
-    for (int64_t v = begin; v < end; ++v) g.firsts[v] = static_cast<int32_t>(sorted[v].row);
-  });
+  const int key_bits = std::bit_width(static_cast<uint64_t>(std::max<int64_t>(clouds * geometry.per_cloud() - 1, 1)));
+  const int row_bits = std::bit_width(static_cast<uint64_t>(g.rows));
+  if (key_bits + row_bits <= 64) {  // both in one integer: half the memory traffic
+    const uint64_t row_mask = (uint64_t{1} << row_bits) - 1;
+    return sort_items<uint64_t>(
+        g, key_bits, [&](uint64_t key, uint64_t row) { return key << row_bits | row; },
+        [&](uint64_t item) { return item >> row_bits; }, [&](uint64_t item) { return item & row_mask; });
+  }
+  sort_items<KeyedRow>(
+      g, key_bits, [](uint64_t key, uint64_t row) { return KeyedRow{key, static_cast<int64_t>(row)}; },
+      [](const KeyedRow& item) { return item.key; }, [](const KeyedRow& item) { return item.row; });
 }
 
 Tensor copy_offsets(const Tensor& like, const std::vector<int64_t>& offsets) {
@@ -246,7 +289,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> voxelize(const Tensor& points, const 
   const Tensor coordinates = make_empty(p, {g.voxels, 4}, ScalarType::Long);
   const Tensor point_to_voxel = make_empty(p, {g.rows}, ScalarType::Long);
   const Tensor counts = make_empty(p, {g.voxels}, ScalarType::Long);
-  write_coordinates(g.keys.get(), g.firsts.get(), g.voxels, geometry, clouds, mdata<int64_t>(coordinates));
+  write_coordinates(g, g.voxels, geometry, clouds, mdata<int64_t>(coordinates));
   int64_t* count = mdata<int64_t>(counts);
   parallel_for(0, g.voxels, 16384, [&](int64_t begin, int64_t end) {
     for (int64_t v = begin; v < end; ++v) {
@@ -278,6 +321,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> voxelize_hard(const Tensor& p
     const int64_t from = g.voxel_offsets[b], found = g.voxel_offsets[b + 1] - from, kept = std::min(found, max_voxels);
     for (int64_t v = from + kept; v < from + found; ++v) g.count[g.firsts[v]] = -1;
     std::copy_n(g.firsts.get() + from, kept, g.firsts.get() + kept_offsets.back());
+    std::copy_n(g.voxel_keys.get() + from, kept, g.voxel_keys.get() + kept_offsets.back());
     kept_offsets.push_back(kept_offsets.back() + kept);
   }
   const int64_t total = kept_offsets.back();
@@ -286,7 +330,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> voxelize_hard(const Tensor& p
   const Tensor coordinates = make_empty(p, {total, 4}, ScalarType::Long);
   const Tensor counts = make_empty(p, {total}, ScalarType::Long);
   const Tensor point_to_slot = make_empty(p, {g.rows}, ScalarType::Long);
-  write_coordinates(g.keys.get(), g.firsts.get(), total, geometry, clouds, mdata<int64_t>(coordinates));
+  write_coordinates(g, total, geometry, clouds, mdata<int64_t>(coordinates));
   int64_t* count = mdata<int64_t>(counts);
   float* out = mdata<float>(voxels);
   parallel_for(0, total, 4096, [&](int64_t begin, int64_t end) {

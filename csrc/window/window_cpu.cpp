@@ -7,8 +7,7 @@ namespace mae3d {
 namespace {
 
 MAE3D_SIMD void partition_rows(const int64_t* c, int64_t n, const WindowGeometry& g, int64_t* windows, int64_t* inside) {
-  constexpr int64_t kLargest = int64_t{1} << 25;
-  const Divider by_x(g.window[0], kLargest), by_y(g.window[1], kLargest), by_z(g.window[2], kLargest);
+  const Divider by_x(g.window[0]), by_y(g.window[1]), by_z(g.window[2]);
   for (int64_t i = 0; i < n; ++i) {
     const int64_t b = c[4 * i], z = c[4 * i + 1], y = c[4 * i + 2], x = c[4 * i + 3];
     const bool keep = (b >= 0) & (b <= g.largest_cloud) & (x >= 0) & (x < g.grid[0]) & (y >= 0) & (y < g.grid[1]) &
