@@ -72,9 +72,9 @@ def test_gradients_reach_every_trainable_parameter(name):
 def test_loss_falls_in_a_few_steps(name):
     model = build(name).train()
     batch = example_batch(model)
-    optimizer = OptimWrapper(torch.optim.AdamW(model.parameters(), 2e-3))
+    optimizer = OptimWrapper(torch.optim.AdamW(model.parameters(), 4e-3))
     losses = []
-    for _ in range(15):
+    for _ in range(8):
         torch.manual_seed(1)  # the same mask, drop path and dropout in every step
         losses.append(model.train_step(dict(batch), optimizer)["loss"].item())
     assert all(math.isfinite(loss) for loss in losses)
