@@ -28,6 +28,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--amp", nargs="?", const="bf16", choices=["bf16", "fp16"], help="mixed precision")
     parser.add_argument("--compile", action="store_true", help="compile the model")
+    parser.add_argument("--gradient-checkpointing", action="store_true", help="less memory, about a third more time")
     parser.add_argument("--seed", type=int, help="seed of everything")
     parser.add_argument("--launcher", choices=launch.LAUNCHERS, default="none", help="how processes were started")
     parser.add_argument("--cfg-options", nargs="+", action=DictAction, metavar="KEY=VALUE", help="single config values")
@@ -46,6 +47,7 @@ def main() -> None:
             resume=options.resume,
             amp=options.amp,
             compile=options.compile,
+            gradient_checkpointing=options.gradient_checkpointing,
             launcher=options.launcher,
             seed=options.seed,
         )

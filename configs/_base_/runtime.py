@@ -5,6 +5,7 @@ from mmengine.runner import LogProcessor
 from mmengine.visualization import LocalVisBackend, TensorboardVisBackend, Visualizer
 
 from mae3d.engine.hooks import (
+    AccumulationHook,
     AtomicCheckpointHook,
     BoundedHistoryHook,
     InterruptHook,
@@ -25,6 +26,7 @@ resume = False
 default_hooks = dict(
     runtime_info=dict(type=ScalarsHook),
     seed=dict(type=SeedHook),
+    accumulation=dict(type=AccumulationHook),
     nan_guard=dict(type=NonFiniteLossHook),
     timer=dict(type=ThroughputHook),
     sampler_seed=dict(type=DistSamplerSeedHook),

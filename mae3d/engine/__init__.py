@@ -1,13 +1,16 @@
 """What a run needs beyond mmengine's runner; importing the package registers hooks, loops, optimizers and samplers."""
 
+from mae3d.engine.distributed import ShardedStrategy
 from mae3d.engine.hooks import (
+    AccumulationHook,
     AtomicCheckpointHook,
     BoundedHistoryHook,
     CompileHook,
-    GradientCheckpointingHook,
     InterruptHook,
     MetricRecordHook,
     NonFiniteLossHook,
+    ProbeHook,
+    ReconstructionHook,
     RunRecordHook,
     ScalarsHook,
     ThroughputHook,
@@ -19,6 +22,7 @@ from mae3d.engine.seeding import SeedHook
 from mae3d.engine.storage import AtomicLocalBackend, find_checkpoint, load_from_mae3d
 
 __all__ = [
+    "AccumulationHook",
     "AtomicCheckpointHook",
     "AtomicLocalBackend",
     "BoundedHistoryHook",
@@ -26,16 +30,18 @@ __all__ = [
     "EpochLoop",
     "EpochSampler",
     "EvaluationLoop",
-    "GradientCheckpointingHook",
     "InterruptHook",
     "IterationLoop",
     "MetricRecordHook",
     "NonFiniteLossHook",
     "PrecisionOptimWrapper",
+    "ProbeHook",
+    "ReconstructionHook",
     "RunRecordHook",
     "ScalarsHook",
     "SeedHook",
     "SeededDataset",
+    "ShardedStrategy",
     "ThroughputHook",
     "TransformerOptimConstructor",
     "ValidationLoop",

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import torch
 from mmengine.config import Config
+from mmengine.hooks import EMAHook
 from mmengine.logging import print_log
 from mmengine.runner import FlexibleRunner, Runner
+from torch import nn
 
+from mae3d.engine.config import override, validate
 from mae3d.engine.distributed import launch
-from mae3d.engine.hooks.compile import CompileHook, GradientCheckpointingHook
+from mae3d.engine.hooks.compile import CompileHook
+from mae3d.engine.hooks.record import MetricRecordHook, summarise
 from mae3d.engine.optim.scaling import scale_learning_rate
-from mae3d.engine.storage import find_checkpoint
-from mae3d.errors import ConfigError
+from mae3d.engine.storage import find_checkpoint, load_from_mae3d
+from mae3d.errors import CheckpointError, ConfigError
+
+_TEST_HOOKS = ("runtime_info", "seed", "timer", "logger")
 
 
 def train(cfg: Config) -> Runner | FlexibleRunner:
@@ -24,12 +31,55 @@ def train(cfg: Config) -> Runner | FlexibleRunner:
 
 
 def test(cfg: Config) -> dict[str, float]:
-    """Evaluate ``cfg.load_from`` on the test split and return the metrics."""
-    for key in ("train_dataloader", "train_cfg", "optim_wrapper", "param_scheduler", "custom_hooks"):
+    """Evaluate ``cfg.load_from`` on the test split and return the metrics.
+
+    Raises:
+        ConfigError: The config has no test split.
+        CheckpointError: The file lacks weights of the model.
+    """
+    if cfg.get("test_dataloader") is None or cfg.get("test_evaluator") is None:
+        raise ConfigError(f"{cfg.filename} has no test_dataloader and test_evaluator; a pre-training run is not tested")
+    for key in ("train_dataloader", "train_cfg", "optim_wrapper", "param_scheduler"):
         cfg[key] = None
     for key in ("val_dataloader", "val_cfg", "val_evaluator"):
         cfg[key] = None
-    return build_runner(cfg).test()
+    cfg.default_hooks = {name: hook for name, hook in cfg.default_hooks.items() if name in _TEST_HOOKS}
+    for name in ("param_scheduler", "checkpoint", "sampler_seed"):  # mmengine would add its own
+        cfg.default_hooks[name] = None
+    cfg.custom_hooks = []
+    runner = build_runner(cfg)
+    _check_complete(runner.model, cfg.load_from)
+    return runner.test()
+
+
+def _check_complete(model: nn.Module, path: str) -> None:
+    """Refuse a file that would leave weights of the model as they were drawn."""
+    weights = load_from_mae3d(path, "cpu")
+    names = {name.removeprefix("module.") for name in weights.get("state_dict", weights)}
+    missing = sorted(getattr(model, "module", model).state_dict().keys() - names)
+    if missing:
+        raise CheckpointError(
+            f"{path} lacks {len(missing)} tensors of {type(model).__name__}: {', '.join(missing[:4])}, ...; it holds "
+            f"{', '.join(sorted(names)[:4])}, ... Give the checkpoint of this config's own run, or convert the file "
+            "with tools/convert_checkpoint.py"
+        )
+
+
+def recorded_metrics(checkpoint: Path, cfg: Config) -> dict | None:
+    """Return the summary of the validations that a checkpoint's run has recorded so far, None where there are none.
+
+    ``metrics.json`` beside the checkpoint is the whole run's; the checkpoint itself knows the time before it was
+    written.
+    """
+    whole_run = checkpoint.parent / "metrics.json"
+    if whole_run.is_file():
+        return json.loads(whole_run.read_text())
+    history = load_from_mae3d(str(checkpoint), "cpu").get("hooks", {}).get("MetricRecordHook", {}).get("history")
+    if not history:
+        return None
+    hooks = [*(cfg.get("custom_hooks") or []), *(cfg.get("default_hooks") or {}).values()]
+    options = next((hook for hook in hooks if hook and hook.get("type") is MetricRecordHook), {})
+    return summarise(history, **{key: options[key] for key in ("metric", "rule", "split") if key in options})
 
 
 def build_runner(cfg: Config) -> Runner | FlexibleRunner:
@@ -37,6 +87,7 @@ def build_runner(cfg: Config) -> Runner | FlexibleRunner:
     if cfg.get("optim_wrapper") is not None:
         scale_learning_rate(cfg, launch.world_size())
     if cfg.get("strategy") is not None:
+        _refuse_averaging(cfg)
         return FlexibleRunner.from_cfg(cfg)
     _wrap_for_device(cfg)
     return Runner.from_cfg(cfg)
@@ -49,6 +100,7 @@ def apply_command_line(
     resume: str | None = None,
     amp: str | None = None,
     compile: bool = False,
+    gradient_checkpointing: bool = False,
     launcher: str = "none",
     seed: int | None = None,
 ) -> None:
@@ -60,11 +112,12 @@ def apply_command_line(
         resume: ``auto`` for the newest readable checkpoint of the work directory, or a file.
         amp: ``bf16`` or ``fp16``.
         compile: Compile the model (the config's ``compile_targets``, or all of it).
+        gradient_checkpointing: Recompute transformer blocks in the backward pass (the model's switch of that name).
         launcher: How the processes were started.
         seed: Seed of everything; None keeps the config's.
 
     Raises:
-        ConfigError: The file to resume from is absent.
+        ConfigError: The file to resume from is absent, or the model has no such switch.
     """
     cfg.launcher = launcher
     cfg.work_dir = str(work_dir or cfg.get("work_dir") or Path("work_dirs") / Path(cfg.filename).stem)
@@ -72,12 +125,13 @@ def apply_command_line(
         cfg.randomness = {**cfg.get("randomness", {}), "seed": seed}
     if amp is not None:
         cfg.optim_wrapper.precision = amp
+    if gradient_checkpointing:
+        override(cfg, {"model.gradient_checkpointing": True})
     hooks = list(cfg.get("custom_hooks") or [])
     if compile:
         hooks.append({"type": CompileHook, "targets": cfg.get("compile_targets", [])})
-    if cfg.get("gradient_checkpointing"):
-        hooks.append({"type": GradientCheckpointingHook, "targets": cfg.gradient_checkpointing})
     cfg.custom_hooks = hooks
+    validate(cfg)
     if resume is not None:
         _resume(cfg, resume)
 
@@ -91,6 +145,12 @@ def _resume(cfg: Config, resume: str) -> None:
         raise ConfigError(f"--resume {path}: no such file; give a checkpoint, or 'auto' for the newest of the work dir")
     cfg.resume = True
     cfg.load_from = str(path)
+
+
+def _refuse_averaging(cfg: Config) -> None:
+    hooks = [*(cfg.get("custom_hooks") or []), *(cfg.get("default_hooks") or {}).values()]
+    if any(hook and hook.get("type") in (EMAHook, "EMAHook") for hook in hooks):
+        raise ConfigError("strategy: EMAHook copies the whole model and does not work on shards; use DDP or drop it")
 
 
 def _wrap_for_device(cfg: Config) -> None:

@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from mae3d.engine.seeding import mix
 from mae3d.errors import ConfigError
-from mae3d.registry import DATA_SAMPLERS, DATASETS
+from mae3d.registry import DATA_SAMPLERS, DATASETS, FUNCTIONS
 
 
 class SampleKey(int):
@@ -120,6 +120,7 @@ class SeededDataset(Dataset):
         return getattr(self.dataset, name)
 
 
+@FUNCTIONS.register_module()
 def initialise_worker(worker_id: int, **unused) -> None:
     """Leave Ctrl-C to the main process, which saves and then ends the workers."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -136,7 +137,7 @@ def seeded(dataloader: dict | DataLoader) -> dict | DataLoader:
     settings["dataset"] = {"type": SeededDataset, "dataset": settings["dataset"]}
     settings.setdefault("sampler", {"type": EpochSampler})
     settings.setdefault("collate_fn", {"type": "default_collate"})
-    settings.setdefault("worker_init_fn", {"type": initialise_worker})
+    settings.setdefault("worker_init_fn", {"type": "mae3d.initialise_worker"})
     return settings
 
 
@@ -147,6 +148,8 @@ def place(dataloader: DataLoader, seed: int, epoch: int, batches: int) -> None:
         ConfigError: The position lies inside an epoch and the sampler cannot go there.
     """
     sampler = dataloader.sampler
+    if hasattr(dataloader.dataset, "set_epoch"):
+        dataloader.dataset.set_epoch(epoch)
     if isinstance(sampler, EpochSampler) and dataloader.batch_size is not None:
         sampler.seed = seed
         sampler.set_position(epoch, batches * dataloader.batch_size)

@@ -50,10 +50,19 @@ class SeedHook(Hook):
 
     def before_train_iter(self, runner, batch_idx: int, data_batch=None) -> None:
         """Seed from the iteration counted over the whole run."""
-        seed_everything(mix(runner.seed, _TRAIN, runner.rank, runner.iter))
+        _seed(runner, mix(runner.seed, _TRAIN, runner.rank, runner.iter))
 
     def before_val_iter(self, runner, batch_idx: int, data_batch=None) -> None:
         """Seed from the position of the batch in the evaluation."""
-        seed_everything(mix(runner.seed, _EVALUATION, runner.rank, batch_idx))
+        _seed(runner, mix(runner.seed, _EVALUATION, runner.rank, batch_idx))
 
     before_test_iter = before_val_iter
+
+
+def _seed(runner, seed: int) -> None:
+    """Seed the global generators, and that of the preprocessor where it has one of its own."""
+    seed_everything(seed)
+    model = getattr(runner.model, "module", runner.model)
+    generator = getattr(getattr(model, "data_preprocessor", None), "generator", None)
+    if generator is not None:
+        generator.manual_seed(mix(seed, 1) & (1 << 63) - 1)

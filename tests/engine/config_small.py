@@ -7,7 +7,7 @@ from torch.optim import AdamW
 from mae3d.engine.loops import EpochLoop, EvaluationLoop, ValidationLoop
 from mae3d.engine.optim import PrecisionOptimWrapper, TransformerOptimConstructor, WarmupCosineLR
 from mae3d.engine.sampling import EpochSampler
-from tests.engine.small_hooks import PauseHook
+from tests.engine.small_hooks import PauseHook, RankWeightsHook
 from tests.engine.small_metric import Accuracy
 from tests.engine.small_model import Clouds, SmallAutoencoder
 
@@ -39,4 +39,4 @@ optim_wrapper = dict(
 )
 param_scheduler = [dict(type=WarmupCosineLR, warmup=1)]
 default_hooks.update(logger=dict(interval=1))
-custom_hooks = [dict(type=PauseHook, after=0)]
+custom_hooks = [dict(type=PauseHook, after=0), dict(type=RankWeightsHook)]

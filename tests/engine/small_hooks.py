@@ -1,7 +1,9 @@
 """Hooks that disturb a run on purpose."""
 
 import time
+from pathlib import Path
 
+import torch
 from mmengine.hooks import Hook
 
 from mae3d.registry import HOOKS
@@ -20,3 +22,16 @@ class PauseHook(Hook):
         if runner.iter + 1 == self.after:
             print("pausing", flush=True)
             time.sleep(60)
+
+
+@HOOKS.register_module()
+class RankWeightsHook(Hook):
+    """Write the weights of every rank at the end (whole, where they are sharded)."""
+
+    def after_train(self, runner) -> None:
+        model = getattr(runner.model, "module", runner.model)
+        state = {
+            name: value.full_tensor() if hasattr(value, "full_tensor") else value
+            for name, value in model.state_dict().items()
+        }
+        torch.save(state, Path(runner.work_dir) / f"rank_{runner.rank}.pt")

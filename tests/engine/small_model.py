@@ -38,8 +38,15 @@ class SmallAutoencoder(BaseModel):
 
     tokens_per_sample = 32
 
-    def __init__(self, width: int = 16, dropout: float = 0.1, data_preprocessor: dict | None = None) -> None:
+    def __init__(
+        self,
+        width: int = 16,
+        dropout: float = 0.1,
+        random_mask: bool = True,
+        data_preprocessor: dict | None = None,
+    ) -> None:
         super().__init__(data_preprocessor or {"type": BaseDataPreprocessor})
+        self.random_mask = random_mask
         self.mask_token = nn.Parameter(torch.zeros(1, width))
         self.blocks = nn.ModuleList([nn.Linear(3, width), nn.Linear(width, width)])
         self.norm = nn.LayerNorm(width)
@@ -56,7 +63,8 @@ class SmallAutoencoder(BaseModel):
             return self.extract_features(points)
         if mode == "predict":
             return [{"pred": p, "label": t} for p, t in zip(self.classifier(self.extract_features(points)), label)]
-        kept = torch.rand(points.shape[:2], device=points.device).argsort(1)[:, : points.shape[1] // 2]
+        order = torch.rand(points.shape[:2], device=points.device) if self.random_mask else points[..., 0]
+        kept = order.argsort(1)[:, : points.shape[1] // 2]
         visible = points.gather(1, kept[..., None].expand(-1, -1, 3))
         features = self.dropout(self.extract_features(visible))
         predicted = self.head(features + self.mask_token)

@@ -24,8 +24,6 @@ ENGINE_KEYS = {
     "sync_bn",
     "find_unused_parameters",
     "model_wrapper_cfg",
-    "gradient_checkpointing",
-    "file",
 }
 """Top-level keys of this package, beside the constructor arguments of mmengine's runners."""
 

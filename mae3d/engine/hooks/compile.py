@@ -1,14 +1,12 @@
-"""Switches on the model that are set once, before the first iteration: compilation and gradient checkpointing."""
+"""Compilation of the model, before the first iteration."""
 
 from __future__ import annotations
 
-from functools import partial
 from operator import attrgetter
 
 from mmengine.hooks import Hook
 from mmengine.logging import print_log
 from torch import nn
-from torch.utils.checkpoint import checkpoint
 
 from mae3d.errors import ConfigError
 from mae3d.registry import HOOKS
@@ -38,29 +36,6 @@ class CompileHook(Hook):
         for name in self.targets or ("",):
             submodule(model, name, "CompileHook.targets").compile(**self.options)
         print_log(f"torch.compile: {', '.join(self.targets) or 'the whole model'}", logger="current")
-
-
-@HOOKS.register_module()
-class GradientCheckpointingHook(Hook):
-    """Recompute activations in the backward pass instead of keeping them: less memory, about a third more time.
-
-    Args:
-        targets: Dotted names of modules that are each recomputed as one; for a module list or sequence, each child.
-    """
-
-    priority = "VERY_HIGH"
-
-    def __init__(self, targets: list[str] | tuple[str, ...]) -> None:
-        self.targets = tuple(targets)
-
-    def before_train(self, runner) -> None:
-        """Switch on."""
-        model = getattr(runner.model, "module", runner.model)
-        for name in self.targets:
-            module = submodule(model, name, "GradientCheckpointingHook.targets")
-            children = list(module) if isinstance(module, (nn.ModuleList, nn.Sequential)) else [module]
-            for child in children:
-                child.forward = partial(checkpoint, child.forward, use_reentrant=False)
 
 
 def submodule(model: nn.Module, name: str, where: str) -> nn.Module:

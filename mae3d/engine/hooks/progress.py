@@ -10,6 +10,7 @@ import torch
 from mmengine.dist import all_reduce
 from mmengine.hooks import Hook, IterTimerHook, LoggerHook, RuntimeInfoHook
 from mmengine.logging import HistoryBuffer
+from torch.distributed.tensor import DTensor
 
 from mae3d.registry import HOOKS
 
@@ -53,6 +54,7 @@ class ScalarsHook(RuntimeInfoHook):
                 runner.message_hub.update_scalar(f"train/{name}", rates[0])
         norm = getattr(runner.optim_wrapper, "grad_norm", None)
         if norm is not None:
+            norm = norm.full_tensor() if isinstance(norm, DTensor) else norm
             runner.message_hub.update_scalar("train/grad_norm", float(norm))
 
     def _means(self) -> dict[str, float]:

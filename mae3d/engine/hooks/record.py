@@ -48,7 +48,7 @@ def _start(runner) -> dict:
         "time": time.strftime("%Y-%m-%d %H:%M:%S"),
         "command": sys.argv,
         "seed": runner.seed,
-        "deterministic": runner.deterministic,
+        "deterministic": torch.are_deterministic_algorithms_enabled() or torch.backends.cudnn.deterministic,
         "iteration": runner.iter,
         "processes": runner.world_size,
         "commit": _commit(),

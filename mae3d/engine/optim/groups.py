@@ -17,15 +17,16 @@ from mae3d.registry import OPTIM_WRAPPER_CONSTRUCTORS
 class TransformerOptimConstructor:
     """Build the optimizer with the parameter groups of masked autoencoders, and print them.
 
-    Weight decay leaves out parameters with one dimension, names that end with ``.bias``, and names that contain
-    ``token`` (object-point family; Point-BERT and Point-MAE, ``tools/builder.py``). Frozen parameters are left out
+    Weight decay leaves out parameters with one dimension, names that end with ``.bias``, and names with the word
+    ``token``, such as ``mask_token`` (object-point family; Point-BERT and Point-MAE, ``tools/builder.py``). A word is
+    a part of the name between dots and underscores, so ``tokenizer`` is another one. Frozen parameters are left out
     altogether.
 
     Args:
         optim_wrapper_cfg: Config of the wrapper with its ``optimizer``.
         paramwise_cfg: Options below.
 
-            - ``no_decay``: parts of names that are not decayed; default ``("token",)``.
+            - ``no_decay``: words in names that are not decayed; default ``("token",)``.
             - ``layer_decay``: learning rate of layer ``i`` of ``n`` is multiplied by ``layer_decay ** (n - 1 - i)``,
               the depth being the model's ``get_layer_depth(name) -> (i, n)``; None for one rate.
 
@@ -77,7 +78,8 @@ class TransformerOptimConstructor:
 
 def is_decayed(name: str, parameter: nn.Parameter, no_decay: tuple[str, ...] = ("token",)) -> bool:
     """Tell whether weight decay applies to a parameter (see `TransformerOptimConstructor`)."""
-    return parameter.ndim > 1 and not name.endswith(".bias") and not any(part in name for part in no_decay)
+    words = name.replace(".", "_").split("_")
+    return parameter.ndim > 1 and not name.endswith(".bias") and not any(word in words for word in no_decay)
 
 
 def _layer_depth_of(model: nn.Module) -> Callable[[str], tuple[int, int]]:

@@ -1,0 +1,189 @@
+"""Look at a model while it learns: probe accuracy of its features, pictures of its reconstructions."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import torch
+from mmengine.dist import all_gather_object, is_main_process
+from mmengine.hooks import Hook
+from mmengine.logging import print_log
+from mmengine.runner import Runner
+from mmengine.runner.base_loop import BaseLoop
+from torch import nn
+from torch.utils.data import DataLoader
+
+from mae3d.engine.hooks.stateful import StatefulHook
+from mae3d.engine.sampling import seeded
+from mae3d.errors import ConfigError
+from mae3d.evaluation.probes import find_probe
+from mae3d.registry import HOOKS
+from mae3d.visualization.points import render_reconstruction, save_reconstructions
+
+
+class _EveryFewEpochs(Hook):
+    """Act before training, every ``interval`` epochs (or iterations, in an iteration loop) and at the end."""
+
+    def __init__(self, interval: int) -> None:
+        self.interval = interval
+
+    def before_train(self, runner) -> None:
+        """Show where the run starts, unless it is resumed."""
+        if runner.iter == 0:
+            self.act(runner, 0)
+
+    def after_train_epoch(self, runner) -> None:
+        """Count epochs."""
+        epoch = runner.epoch + 1
+        if runner.max_epochs > 1 and (epoch % self.interval == 0 or epoch == runner.max_epochs):
+            self.act(runner, epoch)
+
+    def after_train_iter(self, runner, batch_idx: int, data_batch=None, outputs=None) -> None:
+        """Count iterations where there are no epochs."""
+        step = runner.iter + 1
+        if runner.max_epochs <= 1 and (step % self.interval == 0 or step == runner.max_iters):
+            self.act(runner, step)
+
+    def act(self, runner, step: int) -> None:
+        """Do it."""
+        raise NotImplementedError
+
+
+@HOOKS.register_module()
+class ProbeHook(_EveryFewEpochs, StatefulHook):
+    """Fit a probe to ``model.extract_features`` on labelled clouds and log its accuracy on held-out ones.
+
+    Logged as ``probe/<kind>``; the step is the epoch (iteration loops: the iteration). 0 is the untrained model.
+
+    Args:
+        train_dataloader: Config of the clouds that the probe is fitted to.
+        test_dataloader: Config of the clouds it is judged on.
+        interval: Epochs (iterations) between two probes.
+        kind: ``svm``, ``linear`` or ``knn``.
+    """
+
+    priority = "NORMAL"
+
+    def __init__(self, train_dataloader: dict, test_dataloader: dict, interval: int = 10, kind: str = "svm") -> None:
+        super().__init__(interval)
+        self.kind = kind
+        self.probe = find_probe(kind)
+        self._configs = {"train": train_dataloader, "test": test_dataloader}
+        self._loaders: dict[str, DataLoader] = {}
+        self.history: dict[int, float] = {}
+
+    def state_dict(self) -> dict:
+        """Return the accuracies so far."""
+        return {"history": self.history}
+
+    def load_state_dict(self, state: dict) -> None:
+        """Continue the record."""
+        self.history = dict(state["history"])
+
+    def act(self, runner, step: int) -> None:
+        """Extract, fit, judge and log."""
+        model = getattr(runner.model, "module", runner.model)
+        if not hasattr(model, "extract_features"):
+            raise ConfigError(f"ProbeHook: {type(model).__name__} has no extract_features(points)")
+        data = {split: extract_features(model, self._loader(runner, split)) for split in self._configs}
+        if is_main_process():
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # an SVM that has not converged is still a probe
+                accuracy = self.probe(*data["train"], *data["test"])
+            self.history[step] = accuracy
+            runner.visualizer.add_scalar(f"probe/{self.kind}", accuracy, step=step)
+            print_log(f"probe ({self.kind}) at {step}: accuracy {accuracy:.4f}", logger="current")
+
+    def _loader(self, runner, split: str) -> DataLoader:
+        if split not in self._loaders:
+            self._loaders[split] = Runner.build_dataloader(seeded(self._configs[split]), seed=runner.seed)
+        return self._loaders[split]
+
+
+@HOOKS.register_module()
+class ReconstructionHook(_EveryFewEpochs):
+    """Save pictures of ``model.reconstruct``: input, what was visible, and the prediction for the rest.
+
+    The clouds and their masks are the same each time. PNG files go to ``pictures/`` in the work directory, the first
+    rows also to TensorBoard.
+
+    Args:
+        dataloader: Config of the clouds; None takes the first samples of the validation or training data.
+        interval: Epochs (iterations) between two sheets.
+        samples: Clouds on a sheet.
+    """
+
+    priority = "NORMAL"
+
+    def __init__(self, dataloader: dict | None = None, interval: int = 10, samples: int = 6) -> None:
+        super().__init__(interval)
+        self.samples = samples
+        self._config = dataloader
+        self._batch: dict | None = None
+        self._names: list[str] = []
+
+    def act(self, runner, step: int) -> None:
+        """Draw a sheet."""
+        model = getattr(runner.model, "module", runner.model)
+        if not hasattr(model, "reconstruct"):
+            raise ConfigError(f"ReconstructionHook: {type(model).__name__} has no reconstruct(points)")
+        if self._batch is None:
+            self._batch = self._first_samples(runner)
+        with quiet(model):
+            batch = model.data_preprocessor(self._batch, training=False)
+            generator = torch.Generator(device=batch["points"].device).manual_seed(0)
+            result = model.reconstruct(batch["points"], generator=generator).to("cpu")
+        if is_main_process():
+            self._draw(runner, step, result)
+
+    def _draw(self, runner, step: int, result) -> None:
+        clouds = (result.original.float(), result.visible.float(), result.predicted.float())
+        path = Path(runner.work_dir) / "pictures" / f"reconstruction_{step:06d}.png"
+        save_reconstructions(*clouds, path, titles=self._names, limit=self.samples)
+        for number in range(min(2, len(result.original))):
+            row = render_reconstruction(*(cloud[number] for cloud in clouds))
+            runner.visualizer.add_image(f"reconstruction_{number}", np.concatenate(row, axis=1), step=step)
+
+    def _first_samples(self, runner) -> dict:
+        if self._config is not None:
+            dataset = Runner.build_dataloader(seeded(self._config), seed=runner.seed).dataset
+        elif isinstance(runner._val_loop, BaseLoop):
+            dataset = runner.val_dataloader.dataset
+        else:
+            dataset = runner.train_dataloader.dataset
+        step = max(len(dataset) // self.samples, 1)
+        chosen = list(range(0, len(dataset), step))[: self.samples]
+        name_of = getattr(dataset, "sample_name", str)
+        self._names = [Path(str(name_of(index))).name for index in chosen]
+        return torch.utils.data.default_collate([dataset[index] for index in chosen])
+
+
+@torch.no_grad()
+def extract_features(model: nn.Module, loader: DataLoader) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return features [N, D] and labels [N] of all clouds of a loader, in order, on the host."""
+    rows = []
+    with quiet(model):
+        for data in loader:
+            batch = model.data_preprocessor(data, training=False)
+            features = model.extract_features(batch["points"]).float().cpu()
+            rows += list(zip(features, batch["label"].cpu()))
+    ranks = all_gather_object(rows)  # rank r has samples r, r + W, ...
+    rows = [row for position in zip(*ranks) for row in position][: len(loader.dataset)]
+    return torch.stack([row for row, _ in rows]), torch.stack([label for _, label in rows])
+
+
+@contextmanager
+def quiet(model: nn.Module) -> Iterator[None]:
+    """Evaluate without gradients, and put the mode of every sub-module back."""
+    training = [module for module in model.modules() if module.training]
+    model.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        for module in training:
+            module.training = True
