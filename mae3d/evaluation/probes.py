@@ -7,7 +7,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from mae3d.errors import ConfigError, MissingExtraError
+from mae3d.errors import ConfigError
+from mae3d.evaluation.linear_svm import LinearSVM
 
 
 def knn_accuracy(train: Tensor, train_labels: Tensor, test: Tensor, test_labels: Tensor, *, k: int = 20) -> float:
@@ -50,26 +51,22 @@ def linear_accuracy(
     return _share((y @ weights + center).argmax(1) == test_labels)
 
 
-def svm_accuracy(train: Tensor, train_labels: Tensor, test: Tensor, test_labels: Tensor, *, C: float = 1.0) -> float:
-    """Accuracy of a linear support vector machine on raw features (Point-BERT's protocol: ``LinearSVC()`` defaults).
+def svm_accuracy(train: Tensor, train_labels: Tensor, test: Tensor, test_labels: Tensor) -> float:
+    """Accuracy of a linear support vector machine, by Point-BERT's protocol (see :class:`LinearSVM`).
 
     Args:
         train: [T, D] features.
         train_labels: int64 [T].
         test: [S, D] features.
         test_labels: int64 [S].
-        C: Inverse strength of the regularisation.
 
     Raises:
         MissingExtraError: scikit-learn is not installed.
     """
-    try:
-        from sklearn.svm import LinearSVC
-    except ImportError:
-        raise MissingExtraError("scikit-learn", "objects", "the linear SVM probe") from None
-    classifier = LinearSVC(C=C, random_state=0)
-    classifier.fit(train.cpu().numpy(), train_labels.cpu().numpy())
-    return float(classifier.score(test.cpu().numpy(), test_labels.cpu().numpy()))
+    machine = LinearSVM("point_bert")
+    machine.process(train, train_labels, train=True)
+    machine.process(test, test_labels)
+    return machine.compute()["accuracy"]
 
 
 PROBES: dict[str, Callable[..., float]] = {"knn": knn_accuracy, "linear": linear_accuracy, "svm": svm_accuracy}

@@ -7,8 +7,8 @@ from torch.optim import AdamW
 from mae3d.engine.loops import EpochLoop, EvaluationLoop, ValidationLoop
 from mae3d.engine.optim import PrecisionOptimWrapper, TransformerOptimConstructor, WarmupCosineLR
 from mae3d.engine.sampling import EpochSampler
+from mae3d.evaluation import Accuracy
 from tests.engine.small_hooks import PauseHook, RankWeightsHook
-from tests.engine.small_metric import Accuracy
 from tests.engine.small_model import Clouds, SmallAutoencoder
 
 with read_base():

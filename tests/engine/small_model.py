@@ -62,7 +62,8 @@ class SmallAutoencoder(BaseModel):
         if mode == "tensor":
             return self.extract_features(points)
         if mode == "predict":
-            return [{"pred": p, "label": t} for p, t in zip(self.classifier(self.extract_features(points)), label)]
+            scores = self.classifier(self.extract_features(points))
+            return [{"scores": row, "label": own} for row, own in zip(scores, label)]
         order = torch.rand(points.shape[:2], device=points.device) if self.random_mask else points[..., 0]
         kept = order.argsort(1)[:, : points.shape[1] // 2]
         visible = points.gather(1, kept[..., None].expand(-1, -1, 3))

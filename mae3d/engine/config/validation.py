@@ -6,6 +6,7 @@ import difflib
 import importlib
 import inspect
 from collections.abc import Callable, Iterable
+from typing import get_type_hints
 
 from mmengine.config import Config
 from mmengine.hooks import Hook
@@ -98,8 +99,7 @@ def parameters(target: Callable) -> set[str] | None:
     A constructor with ``**kwargs`` is taken to pass them to the next class in its order of resolution.
     """
     if not inspect.isclass(target):
-        names, open_ended = _signature(target)
-        return None if open_ended else names
+        return _function_parameters(target)
     found = set().union(*(names for base, names in _ADDED.items() if issubclass(target, base)))
     for base in target.__mro__:
         if "__init__" not in vars(base):
@@ -112,6 +112,16 @@ def parameters(target: Callable) -> set[str] | None:
             return found
     has_constructor = any("__init__" in vars(base) for base in target.__mro__[:-1])
     return None if has_constructor else found
+
+
+def _function_parameters(function: Callable) -> set[str] | None:
+    """A function ``f(**overrides) -> Model`` passes them to ``Model``."""
+    names, open_ended = _signature(function)
+    if not open_ended:
+        return names
+    result = get_type_hints(function).get("return")
+    passed = parameters(result) if inspect.isclass(result) else None
+    return None if passed is None else names | passed
 
 
 def resolve(kind, path: str) -> Callable:
