@@ -12,6 +12,11 @@ from mae3d.errors import DataError
 from mae3d.registry import LOOPS
 
 
+def counts_epochs(runner) -> bool:
+    """Tell whether a run is counted in epochs; else it is counted in iterations."""
+    return not isinstance(runner.train_loop, IterBasedTrainLoop)
+
+
 class _TrainLoop:
     """What both kinds of training share."""
 

@@ -12,7 +12,7 @@ from mmengine.logging import print_log
 from mmengine.runner import FlexibleRunner, Runner
 from torch import nn
 
-from mae3d.engine.config import override, validate
+from mae3d.engine.config import override, resolve, validate
 from mae3d.engine.distributed import launch
 from mae3d.engine.hooks.compile import CompileHook
 from mae3d.engine.hooks.record import MetricRecordHook, summarise
@@ -77,8 +77,7 @@ def recorded_metrics(checkpoint: Path, cfg: Config) -> dict | None:
     history = load_from_mae3d(str(checkpoint), "cpu").get("hooks", {}).get("MetricRecordHook", {}).get("history")
     if not history:
         return None
-    hooks = [*(cfg.get("custom_hooks") or []), *(cfg.get("default_hooks") or {}).values()]
-    options = next((hook for hook in hooks if hook and hook.get("type") is MetricRecordHook), {})
+    options = _find_hook(cfg, MetricRecordHook) or {}
     return summarise(history, **{key: options[key] for key in ("metric", "rule", "split") if key in options})
 
 
@@ -129,7 +128,7 @@ def apply_command_line(
         override(cfg, {"model.gradient_checkpointing": True})
     hooks = list(cfg.get("custom_hooks") or [])
     if compile:
-        hooks.append({"type": CompileHook, "targets": cfg.get("compile_targets", [])})
+        hooks.append({"type": CompileHook.__name__, "targets": cfg.get("compile_targets", [])})
     cfg.custom_hooks = hooks
     validate(cfg)
     if resume is not None:
@@ -147,9 +146,14 @@ def _resume(cfg: Config, resume: str) -> None:
     cfg.load_from = str(path)
 
 
-def _refuse_averaging(cfg: Config) -> None:
+def _find_hook(cfg: Config, kind: type) -> dict | None:
+    """Return the config of a hook of a class, wherever it stands."""
     hooks = [*(cfg.get("custom_hooks") or []), *(cfg.get("default_hooks") or {}).values()]
-    if any(hook and hook.get("type") in (EMAHook, "EMAHook") for hook in hooks):
+    return next((hook for hook in hooks if hook and resolve(hook["type"], "hooks") is kind), None)
+
+
+def _refuse_averaging(cfg: Config) -> None:
+    if _find_hook(cfg, EMAHook):
         raise ConfigError("strategy: EMAHook copies the whole model and does not work on shards; use DDP or drop it")
 
 

@@ -11,17 +11,18 @@ from mae3d.registry import HOOKS
 
 @HOOKS.register_module()
 class PauseHook(Hook):
-    """Wait long after an iteration, so that a test can kill the process there."""
+    """Wait after an iteration, so that a test can send a signal there."""
 
     priority = "LOWEST"
 
-    def __init__(self, after: int = 0) -> None:
+    def __init__(self, after: int = 0, seconds: float = 60) -> None:
         self.after = after
+        self.seconds = seconds
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
         if runner.iter + 1 == self.after:
             print("pausing", flush=True)
-            time.sleep(60)
+            time.sleep(self.seconds)
 
 
 @HOOKS.register_module()

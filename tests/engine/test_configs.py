@@ -107,7 +107,7 @@ def test_command_line_enters_the_config(tmp_path):
     apply_command_line(cfg, work_dir=str(tmp_path), amp="bf16", compile=True, seed=7, resume="auto")
     assert cfg.optim_wrapper.precision == "bf16"
     assert cfg.randomness.seed == 7
-    assert cfg.custom_hooks[-1]["type"].__name__ == "CompileHook"
+    assert cfg.custom_hooks[-1]["type"] == "CompileHook"
     assert not cfg.resume  # the folder is empty
     with pytest.raises(ConfigError, match="no such file"):
         apply_command_line(cfg, resume=str(tmp_path / "none.pth"))

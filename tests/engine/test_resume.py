@@ -12,18 +12,17 @@ ITERATIONS = ["default_hooks.checkpoint.iterations=4"]
 WORKERS = ["train_dataloader.num_workers=2"]
 
 
-def kill_after(iteration, *arguments):
-    """Start a run and kill -9 it right after an iteration."""
+def stop_after(iteration, how, *arguments):
+    """Start a run, send it a signal right after an iteration, and return its exit status and last words."""
     process = start(*arguments, f"custom_hooks.0.after={iteration}")
-    marker = time.monotonic()
+    begin = time.monotonic()
     for line in process.stdout:
-        assert time.monotonic() - marker < 120
+        assert time.monotonic() - begin < 200
         if "pausing" in line:
-            process.send_signal(signal.SIGKILL)
+            process.send_signal(how)
             break
-    process.stdout.close()
-    process.wait(30)
-    assert process.returncode == -signal.SIGKILL
+    output, _ = process.communicate(timeout=100)
+    return process.returncode, output
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +36,8 @@ def whole(tmp_path_factory):
 @pytest.mark.slow
 @pytest.mark.parametrize("options", [ITERATIONS, ITERATIONS + WORKERS], ids=["no workers", "two workers"])
 def test_killed_in_the_middle_of_an_epoch(tmp_path, whole, options):
-    kill_after(10, str(CONFIG), "--work-dir", str(tmp_path), "--cfg-options", *options)
+    status, _ = stop_after(10, signal.SIGKILL, str(CONFIG), "--work-dir", str(tmp_path), "--cfg-options", *options)
+    assert status == -signal.SIGKILL
     output = run(str(CONFIG), "--work-dir", str(tmp_path), "--resume", "auto", "--cfg-options", *options)
     assert "iter: 8" in output
     assert logged(tmp_path) == logged(whole)
@@ -50,11 +50,26 @@ def test_killed_iteration_loop(tmp_path):
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     config = str(CONFIG.with_name("config_small_iterations.py"))
     run(config, "--work-dir", str(whole))
-    kill_after(10, config, "--work-dir", str(broken), "--cfg-options")
+    stop_after(10, signal.SIGKILL, config, "--work-dir", str(broken), "--cfg-options")
     run(config, "--work-dir", str(broken), "--resume", "auto")
     assert len(logged(whole)) == 18
     assert logged(broken) == logged(whole)
     assert same_weights(whole / "iter_18.pth", broken / "iter_18.pth")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
+def test_asked_to_stop(tmp_path, whole, how):
+    options = ["--work-dir", str(tmp_path), "--cfg-options", *WORKERS]
+    status, output = stop_after(9, how, str(CONFIG), *options, "custom_hooks.0.seconds=1")
+    assert status == 128 + how
+    assert f"{how.name} received: stopped after iteration 10" in output
+    assert "resume with --resume auto" in output
+    assert "Traceback" not in output
+    assert (tmp_path / "iter_10.pth").is_file()
+    if how == signal.SIGTERM:
+        run(str(CONFIG), "--resume", *options)
+        assert logged(tmp_path) == logged(whole)
 
 
 def same_weights(one, other):

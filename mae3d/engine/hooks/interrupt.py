@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
+from pathlib import Path
 
 import torch
 from mmengine.dist import all_reduce
@@ -71,7 +72,7 @@ class InterruptHook(Hook):
         all_reduce(number, op="max")
         return int(number)
 
-    def _save(self, runner, batch_idx: int):
+    def _save(self, runner) -> Path | None:
         for hook in runner.hooks:
             if isinstance(hook, AtomicCheckpointHook):
                 return hook.save_iteration(runner)

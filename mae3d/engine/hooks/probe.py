@@ -18,6 +18,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from mae3d.engine.hooks.stateful import StatefulHook
+from mae3d.engine.loops import counts_epochs
 from mae3d.engine.sampling import seeded
 from mae3d.errors import ConfigError
 from mae3d.evaluation.probes import find_probe
@@ -39,13 +40,13 @@ class _EveryFewEpochs(Hook):
     def after_train_epoch(self, runner) -> None:
         """Count epochs."""
         epoch = runner.epoch + 1
-        if runner.max_epochs > 1 and (epoch % self.interval == 0 or epoch == runner.max_epochs):
+        if counts_epochs(runner) and (epoch % self.interval == 0 or epoch == runner.max_epochs):
             self.act(runner, epoch)
 
     def after_train_iter(self, runner, batch_idx: int, data_batch=None, outputs=None) -> None:
         """Count iterations where there are no epochs."""
         step = runner.iter + 1
-        if runner.max_epochs <= 1 and (step % self.interval == 0 or step == runner.max_iters):
+        if not counts_epochs(runner) and (step % self.interval == 0 or step == runner.max_iters):
             self.act(runner, step)
 
     def act(self, runner, step: int) -> None:
@@ -141,11 +142,10 @@ class ReconstructionHook(_EveryFewEpochs):
             self._draw(runner, step, result)
 
     def _draw(self, runner, step: int, result) -> None:
-        clouds = (result.original.float(), result.visible.float(), result.predicted.float())
         path = Path(runner.work_dir) / "pictures" / f"reconstruction_{step:06d}.png"
-        save_reconstructions(*clouds, path, titles=self._names, limit=self.samples)
+        save_reconstructions(result, path, titles=self._names, limit=self.samples)
         for number in range(min(2, len(result.original))):
-            row = render_reconstruction(*(cloud[number] for cloud in clouds))
+            row = render_reconstruction(result.original[number], result.visible[number], result.predicted[number])
             runner.visualizer.add_image(f"reconstruction_{number}", np.concatenate(row, axis=1), step=step)
 
     def _first_samples(self, runner) -> dict:

@@ -12,6 +12,7 @@ from mmengine.hooks import Hook, IterTimerHook, LoggerHook, RuntimeInfoHook
 from mmengine.logging import HistoryBuffer
 from torch.distributed.tensor import DTensor
 
+from mae3d.engine.loops import counts_epochs
 from mae3d.registry import HOOKS
 
 _RECENT = 200
@@ -136,8 +137,8 @@ class ThroughputHook(IterTimerHook):
     def _seconds_left(self, runner) -> float:
         iterations = max(runner.max_iters - runner.iter - 1, 0) * _mean(self._times)
         loop = runner.train_loop
-        by_epoch = runner.max_epochs > 1
-        step, last = (runner.epoch, runner.max_epochs) if by_epoch else (runner.iter, runner.max_iters)
+        counted = (runner.epoch, runner.max_epochs) if counts_epochs(runner) else (runner.iter, runner.max_iters)
+        step, last = counted
         due = max(last - max(step, loop.val_begin - 1), 0) // max(loop.val_interval, 1)
         return iterations + due * _mean(self._validations)
 

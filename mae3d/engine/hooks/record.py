@@ -19,6 +19,7 @@ from mmengine.runner.base_loop import BaseLoop
 
 import mae3d
 from mae3d.engine.hooks.stateful import StatefulHook
+from mae3d.engine.loops import counts_epochs
 from mae3d.engine.storage import write_atomically
 from mae3d.errors import ConfigError
 from mae3d.registry import HOOKS
@@ -108,7 +109,7 @@ class MetricRecordHook(StatefulHook):
         """Add an entry."""
         if not metrics or not isinstance(runner._train_loop, BaseLoop):
             return
-        step = runner.epoch if runner.max_epochs > 1 else runner.iter
+        step = runner.epoch if counts_epochs(runner) else runner.iter
         self.history[step] = {name: float(value) for name, value in metrics.items() if np.ndim(value) == 0}
 
     def after_train(self, runner) -> None:
