@@ -14,22 +14,17 @@ constexpr const char* kWeightGrad = "sparse_conv_weight_grad";
 
 int64_t round_up(int64_t value, int64_t step) { return (value + step - 1) / step * step; }
 
-// The pairs of one offset among the output rows [begin, end).
+// The pairs of one offset among a range of output rows.
 struct Pairs {
-  explicit Pairs(int64_t rows) : in(static_cast<size_t>(rows)), out(static_cast<size_t>(rows)) {}
+  explicit Pairs(int64_t rows)
+      : in(static_cast<size_t>(rows + kListMargin)), out(static_cast<size_t>(rows + kListMargin)) {}
 
-  void collect(const char* op, const int32_t* table, int64_t begin, int64_t end, int64_t input_rows) {
-    int64_t n = 0;
+  template <typename T>
+  void collect(const char* op, const RowKernels<T>& kernels, const int32_t* table, int64_t begin, int64_t end,
+               int64_t input_rows) {
     int32_t largest = -1;
-    for (int64_t o = begin; o < end; ++o) {  // branch-free: most entries are empty, without a pattern
-      const int32_t row = table[o];
-      in[static_cast<size_t>(n)] = row;
-      out[static_cast<size_t>(n)] = static_cast<int32_t>(o);
-      n += row >= 0;
-      largest = row > largest ? row : largest;
-    }
+    count = kernels.collect_pairs(table, begin, end, in.data(), out.data(), largest);
     MAE3D_CHECK(largest < input_rows, op, ": 'gather' holds row ", largest, ", but there are only ", input_rows);
-    count = n;
   }
 
   std::vector<int32_t> in, out;
@@ -89,9 +84,9 @@ Tensor convolve(const Tensor& features, const Tensor& weight, const OptionalTens
   parallel_tasks((rows + block - 1) / block, [&](int64_t task) {
     const int64_t begin = task * block, end = std::min(begin + block, rows);
     for (int64_t o = begin; o < end; ++o) std::copy_n(start.data(), padded, out + o * padded);
-    Pairs pairs(end - begin + 1);
+    Pairs pairs(end - begin);
     for (int64_t k = 0; k < volume; ++k) {
-      pairs.collect(kForward, table + k * rows, begin, end, input_rows);
+      pairs.collect(kForward, kernels, table + k * rows, begin, end, input_rows);
       kernels.gather_gemm({cdata<T>(features), depth, cdata<T>(packed) + k * depth * padded, out, padded,
                            pairs.in.data(), pairs.out.data(), pairs.count});
     }
@@ -120,8 +115,8 @@ Tensor weight_grad(const Tensor& features, const Tensor& grad, const Tensor& gat
   const int32_t* table = cdata<int32_t>(gather);
   parallel_tasks(parts * volume, [&](int64_t task) {
     const int64_t k = task / parts, begin = std::min(rows, task % parts * part), end = std::min(begin + part, rows);
-    Pairs pairs(end - begin + 1);
-    pairs.collect(kWeightGrad, table + k * rows, begin, end, input_rows);
+    Pairs pairs(end - begin);
+    pairs.collect(kWeightGrad, kernels, table + k * rows, begin, end, input_rows);
     kernels.outer_gemm({cdata<T>(features), depth, cdata<T>(right), padded, sums + (task % parts * volume + k) * matrix,
                         pairs.in.data(), pairs.out.data(), pairs.count});
   });

@@ -147,5 +147,5 @@ template <typename T> void outer_gemm(const OuterGemm<T>& g) {
 }
 
 template <typename T> RowKernels<T> row_kernels() {
-  return {Lanes<T>::count, kMaxVectors, &gather_gemm<T>, &outer_gemm<T>};
+  return {Lanes<T>::count, kMaxVectors, &gather_gemm<T>, &outer_gemm<T>, &collect_pairs};
 }
