@@ -233,7 +233,7 @@ def build_rulebook(
             gather = _submanifold_table(cells, shape, batch_size, kernel, step, validate)
         except RuntimeError as error:
             raise _input_error(error) from None
-        scatter = None if all(size % 2 for size in kernel) else reference._invert(gather, cells.shape[0])
+        scatter = None if all(size % 2 for size in kernel) else reference.invert_table(gather, cells.shape[0])
         pad = tuple(size // 2 * gap for size, gap in zip(kernel, step))
         return Rulebook(cells, cells, gather, scatter, shape, shape, batch_size, kernel, jump, pad, step, True)
     pad = per_axis("padding", padding, axes, low=0)

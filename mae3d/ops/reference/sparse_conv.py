@@ -49,7 +49,7 @@ def _usable_rows(coordinates: Tensor, shape: list[int], batch_size: int, validat
     return (inside & ~repeated).nonzero().squeeze(1)
 
 
-def _invert(table: Tensor, rows: int) -> Tensor:
+def invert_table(table: Tensor, rows: int) -> Tensor:
     """[K, A] with values in [-1, rows) -> [K, rows] with inverse[k, table[k, a]] = a."""
     at = torch.where(table < 0, rows, table).long()
     values = torch.arange(table.shape[1], dtype=torch.int32, device=table.device).expand_as(table)
@@ -117,7 +117,7 @@ def sparse_conv_strided(
         axes.append(rest % size)
         rest = torch.div(rest, size, rounding_mode="floor")
     out_cells = torch.stack((rest, *reversed(axes)), dim=-1).to(coordinates.dtype)
-    return out_cells, _invert(scatter, len(reached)), scatter
+    return out_cells, invert_table(scatter, len(reached)), scatter
 
 
 def _accumulator(dtype: torch.dtype) -> torch.dtype:
