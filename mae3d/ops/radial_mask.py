@@ -62,7 +62,7 @@ def radial_mask(
     code's shuffle duplicates some).
 
     Args:
-        coordinates: int64 [V, 4]: (cloud, z, y, x).
+        coordinates: int64 or int32 [V, 4]: (cloud, z, y, x).
         mask_ratio: Share of sectors to hide, in [0, 1].
         mode: "sensor" or "corner_index", see the module.
         voxel_size: (x, y, z) in metres; "sensor" needs it.
@@ -89,7 +89,7 @@ def radial_mask(
         OperatorInputError: wrong shape, dtype, or value.
     """
     op = "radial_mask"
-    check_tensor(op, "coordinates", coordinates, (None, 4), (torch.int64,))
+    check_tensor(op, "coordinates", coordinates, (None, 4), (torch.int64, torch.int32))
     check_range(op, "mask_ratio", mask_ratio, 0.0, 1.0)
     check_range(op, "sector_degrees", sector_degrees, 1e-3, 360.0)
     check_range(op, "num_clouds", num_clouds, 0, 99999)
@@ -105,7 +105,7 @@ def radial_mask(
     if seed is not None:
         generator = torch.Generator().manual_seed(seed)
     groups, counts = _radial_groups(
-        coordinates, scale, origin, corner, float(sector_degrees), bands, num_clouds, shared
+        coordinates.long(), scale, origin, corner, float(sector_degrees), bands, num_clouds, shared
     )
     sectors = math.ceil(360 / sector_degrees)
     counts = counts.view(-1, sectors, 3)  # [clouds or 1, S, band]

@@ -58,7 +58,7 @@ def window_partition(
     it. Identifiers are those of SST: ``((cloud * nx + wx) * ny + wy) * nz + wz`` with ``n = ceil(grid / window) + 1``.
 
     Args:
-        coordinates: int64 [V, 4]: (cloud, z, y, x), e.g. ``Voxelization.coordinates``.
+        coordinates: int64 or int32 [V, 4]: (cloud, z, y, x), e.g. ``Voxelization.coordinates``.
         window: Window size in voxels (x, y, z); (16, 16, 1) for Voxel-MAE's pillars.
         grid: Cells of the voxel grid (x, y, z).
         shifted: Which of the two partitions.
@@ -70,13 +70,13 @@ def window_partition(
         OperatorInputError: wrong shape or dtype, or sizes below 1.
     """
     op = "window_partition"
-    check_tensor(op, "coordinates", coordinates, (None, 4), (torch.int64,))
+    check_tensor(op, "coordinates", coordinates, (None, 4), (torch.int64, torch.int32))
     for name, sizes in (("window", window), ("grid", grid)):
         if len(sizes) != 3:
             raise OperatorInputError(f"{op}: '{name}' must be (x, y, z), got {list(sizes)}")
         for size in sizes:
             check_range(op, name, size, 1, MAX_AXIS)
-    return WindowPartition(*_window_partition(coordinates, list(window), list(grid), shifted))
+    return WindowPartition(*_window_partition(coordinates.long(), list(window), list(grid), shifted))
 
 
 def window_attention_layout(windows: Tensor, *, num_windows: int | None = None) -> WindowLayout:

@@ -121,6 +121,12 @@ def test_moving_a_cloud_by_one_window_keeps_its_groups() -> None:
         assert torch.equal(a.windows.unique(return_inverse=True)[1], b.windows.unique(return_inverse=True)[1])
 
 
+def test_int32_coordinates_give_the_same_windows() -> None:
+    coordinates = random_voxels(50, (20, 20, 4))
+    a, b = (window_partition(c, (4, 4, 4), (20, 20, 4)) for c in (coordinates, coordinates.int()))
+    assert torch.equal(a.windows, b.windows)
+
+
 def test_result_does_not_depend_on_threads() -> None:
     windows = torch.randint(-1, 5000, (100000,), generator=generator(1))
     threads = torch.get_num_threads()
@@ -156,7 +162,7 @@ def test_wrong_arguments() -> None:
     with pytest.raises(OperatorInputError, match="'coordinates' must have shape"):
         window_partition(coordinates[:, :3], (2, 2, 2), (4, 4, 4))
     with pytest.raises(OperatorInputError, match="dtype int64"):
-        window_partition(coordinates.int(), (2, 2, 2), (4, 4, 4))
+        window_partition(coordinates.float(), (2, 2, 2), (4, 4, 4))
     with pytest.raises(OperatorInputError, match="'window' must be in"):
         window_partition(coordinates, (2, 0, 2), (4, 4, 4))
     with pytest.raises(OperatorInputError, match="'grid' must be \\(x, y, z\\)"):
