@@ -34,17 +34,21 @@ struct BoxList {
   std::vector<double> x, y, radius;  // padded to 64; invalid boxes and padding are NaN, which meets nothing
   int64_t count = 0;
 
-  template <typename T> void load(const T* values, int64_t n) {
+  void resize(int64_t n) {
+    const int64_t padded = (n + 63) / 64 * 64;
     count = n;
     box.resize(n);
-    const int64_t padded = (n + 63) / 64 * 64;
     x.assign(padded, NAN);
     y.assign(padded, NAN);
     radius.assign(padded, 0.0);
-    for (int64_t i = 0; i < n; ++i) {
-      box[i] = load_box(values + i * kParameters);
-      if (box[i].valid) x[i] = box[i].x, y[i] = box[i].y, radius[i] = box[i].radius;
-    }
+  }
+  void set(int64_t i, const Box& value) {
+    box[i] = value;
+    if (value.valid) x[i] = value.x, y[i] = value.y, radius[i] = value.radius;
+  }
+  template <typename T> void load(const T* values, int64_t n) {
+    resize(n);
+    for (int64_t i = 0; i < n; ++i) set(i, load_box(values + i * kParameters));
   }
 
   // Calls f(j) in ascending order for every valid box j >= from whose circle meets that of `query`.

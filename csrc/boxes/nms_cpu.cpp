@@ -12,13 +12,13 @@ using boxes::BoxList;
 // For circle suppression every box is a disc of half the distance; only the centre matters.
 template <typename T> BoxList discs(const T* values, int64_t n, double distance) {
   BoxList list;
-  list.load(values, n);
+  list.resize(n);
   for (int64_t i = 0; i < n; ++i) {
     const double x = values[i * boxes::kParameters], y = values[i * boxes::kParameters + 1];
-    const bool finite = std::isfinite(x) && std::isfinite(y);
-    list.x[i] = finite ? x : NAN, list.y[i] = finite ? y : NAN, list.radius[i] = 0.5 * distance;
-    list.box[i].x = list.x[i], list.box[i].y = list.y[i], list.box[i].radius = 0.5 * distance;
-    list.box[i].valid = finite;
+    Box disc{};
+    disc.x = x, disc.y = y, disc.radius = 0.5 * distance;
+    disc.valid = std::isfinite(x) && std::isfinite(y);
+    list.set(i, disc);
   }
   return list;
 }
