@@ -44,33 +44,24 @@ struct Pull {
 };
 
 std::tuple<Tensor, Tensor> knn_backward(const Tensor& grad, const Tensor& points, const Tensor& queries,
-                                        const Tensor& indices, const OptionalTensor&, const OptionalTensor&) {
+                                        const Tensor& indices) {
   const char* op = "knn_backward";
-  check_dtype(grad, ScalarType::Float, op, "grad");
-  check_dtype(indices, ScalarType::Long, op, "indices");
+  const PullSizes s = check_pull(grad, points, queries, indices, op);
   const Tensor g = as_contiguous(grad), p = as_contiguous(points), q = as_contiguous(queries),
                i = as_contiguous(indices);
-  const Clouds pc = p.dim() == 3 ? view_clouds(p, std::nullopt, op, "points") : Clouds{cdata<float>(p), nullptr, 1, p.size(0)};
-  check_dtype(p, ScalarType::Float, op, "points");
-  check_dtype(q, ScalarType::Float, op, "queries");
-  check_size(p, p.dim() - 1, 3, op, "points");
-  MAE3D_CHECK(q.dim() == p.dim() && i.dim() == q.dim(), op, ": 'indices' and 'queries' must have ", p.dim(),
-              " dimensions");
-  const int64_t batch = pc.batch, rows = q.size(q.dim() - 2), k = i.size(i.dim() - 1);
-  MAE3D_CHECK(q.numel() == batch * rows * 3 && i.numel() == batch * rows * k && g.numel() == i.numel(), op,
-              ": 'grad', 'indices' and 'queries' do not fit each other");
   Tensor grad_points = torch::stable::new_zeros(p, p.sizes(), ScalarType::Float);
   Tensor grad_queries = torch::stable::new_empty(q, q.sizes(), ScalarType::Float);
   // Few clouds: several threads share one, each summing its own range of points in the same order.
-  const int64_t parts = std::max<int64_t>(1, num_threads() / std::max<int64_t>(1, batch));
-  parallel_tasks(batch * (parts + 1), [&](int64_t task) {
+  const int64_t parts = std::max<int64_t>(1, num_threads() / std::max<int64_t>(1, s.batch));
+  parallel_tasks(s.batch * (parts + 1), [&](int64_t task) {
     const int64_t b = task / (parts + 1), part = task % (parts + 1);
-    const Pull pull{cdata<float>(g) + b * rows * k, cdata<float>(p) + b * pc.each * 3, cdata<float>(q) + b * rows * 3,
-                    cdata<int64_t>(i) + b * rows * k, k};
+    const Pull pull{cdata<float>(g) + b * s.queries * s.k, cdata<float>(p) + b * s.points * 3,
+                    cdata<float>(q) + b * s.queries * 3, cdata<int64_t>(i) + b * s.queries * s.k, s.k};
     if (part == parts) {
-      pull.run(0, rows, 0, pc.each, nullptr, mdata<float>(grad_queries) + b * rows * 3);
+      pull.run(0, s.queries, 0, s.points, nullptr, mdata<float>(grad_queries) + b * s.queries * 3);
     } else {
-      pull.run(0, rows, pc.each * part / parts, pc.each * (part + 1) / parts, mdata<float>(grad_points) + b * pc.each * 3, nullptr);
+      pull.run(0, s.queries, s.points * part / parts, s.points * (part + 1) / parts,
+               mdata<float>(grad_points) + b * s.points * 3, nullptr);
     }
   });
   return {grad_points, grad_queries};

@@ -7,106 +7,143 @@
 namespace mae3d {
 namespace {
 
-constexpr int64_t kFlatPoints = 512;   // clouds up to this size are scanned whole
+constexpr int64_t kFlatPoints = 1024;  // clouds up to this size are scanned whole
 constexpr int64_t kFlatQueries = 16;   // so are clouds with so few queries
 constexpr int64_t kChunk = 256;        // queries per task
 
+struct Query {
+  MAE3D_INLINE void set(const float* p) {
+    for (int a = 0; a < 3; ++a) position[a] = p[a];
+  }
+  // Bits of the squared distances to sixteen points; the mask keeps the NaN of unused places above every limit.
+  MAE3D_INLINE IntLanes distances(const Blocks& blocks, int64_t at) const {
+    const Lanes d = squared_length(load(&blocks.xyz[0][at]) - broadcast(position[0]),
+                                   load(&blocks.xyz[1][at]) - broadcast(position[1]),
+                                   load(&blocks.xyz[2][at]) - broadcast(position[2]));
+    return __builtin_bit_cast(IntLanes, d) & broadcast(std::numeric_limits<int32_t>::max());
+  }
+  float position[3];
+};
+
 // The k nearest within the limit.
 struct Nearest {
-  using Key = float;
-  MAE3D_INLINE void start(const float* query, int k, float limit) {
-    q[0] = query[0], q[1] = query[1], q[2] = query[2];
-    best.start(k, limit);
+  MAE3D_INLINE void start(const float* position, int wanted, float limit) {
+    if (limit < 0) return best.start(wanted, -1);
+    best.start(wanted, std::bit_cast<int32_t>(bound(position, wanted, limit)));
+    query.set(position);
   }
-  MAE3D_INLINE float reach() const { return best.limit; }
+  // The last query's k neighbours are within reach of this one: the triangle inequality, with room for rounding.
+  MAE3D_INLINE float bound(const float* p, int wanted, float limit) const {
+    if (known < wanted) return limit;
+    const float* q = query.position;
+    const float way = std::sqrt(squared_distance(p[0], p[1], p[2], q[0], q[1], q[2])) + std::sqrt(farthest);
+    return std::min(limit, way * way * 1.00001f + 1e-37f);
+  }
+  MAE3D_INLINE int finish() {
+    known = best.finish();
+    if (known > 0) farthest = std::bit_cast<float>(best.keys[known - 1]);
+    return known;
+  }
+  MAE3D_INLINE int32_t reach() const { return best.limit; }
   MAE3D_INLINE bool done() const { return false; }
   // Whether a box within reach can still be left out: it holds only ties that come too late.
   MAE3D_INLINE bool skips(const Boxes& boxes, int32_t box) const {
-    return best.flooded() && best.beyond(boxes.distance(box, q), boxes.first_id[box]);
+    if (!best.flooded()) return false;
+    const int32_t d = std::bit_cast<int32_t>(boxes.distance(box, query.position));
+    return d > best.limit || (d == best.limit && boxes.first_id[box] > best.last_id);
   }
-  MAE3D_INLINE void scan(const float* x, const float* y, const float* z, const int32_t* ids) {
-    float key[kBlock];
-    for (int i = 0; i < kBlock; ++i) key[i] = squared_distance(x[i], y[i], z[i], q[0], q[1], q[2]);
-    best.add(key, ids);
+  MAE3D_INLINE void scan(const Blocks& blocks, int64_t at) {
+    const IntLanes keys[2] = {query.distances(blocks, at), query.distances(blocks, at + kLanes)};
+    best.add(keys, &blocks.ids[at]);
   }
-  float q[3];
-  Selector<float> best;
+  MAE3D_INLINE const float* distances(const float*, int found) {
+    std::memcpy(out, best.keys, found * sizeof(float));
+    return out;
+  }
+  Query query;
+  Selector best;
+  int known = 0;  // neighbours of the last query, the last of them at squared distance `farthest`
+  float farthest = 0, out[Selector::kMaxK];
 };
 
 // The k of lowest index within the limit.
 struct First {
-  using Key = int32_t;
-  MAE3D_INLINE void start(const float* query, int k, float limit) {
-    q[0] = query[0], q[1] = query[1], q[2] = query[2], within = limit;
-    best.start(k, kNone - 1);
+  MAE3D_INLINE void start(const float* position, int wanted, float limit) {
+    within = limit < 0 ? -1 : std::bit_cast<int32_t>(limit);
+    best.start(wanted, Selector::kNone - 1);
+    query.set(position);
   }
-  MAE3D_INLINE float reach() const { return within; }
+  MAE3D_INLINE int finish() { return best.finish(); }
+  MAE3D_INLINE int32_t reach() const { return within; }
   MAE3D_INLINE bool done() const { return best.full(); }  // of blocks in index order
   MAE3D_INLINE bool skips(const Boxes& boxes, int32_t box) const { return boxes.first_id[box] > best.limit; }
-  MAE3D_INLINE void scan(const float* x, const float* y, const float* z, const int32_t* ids) {
-    int32_t key[kBlock];
-    for (int i = 0; i < kBlock; ++i)
-      key[i] = squared_distance(x[i], y[i], z[i], q[0], q[1], q[2]) <= within ? ids[i] : kNone;
-    best.add(key, ids);
+  MAE3D_INLINE void scan(const Blocks& blocks, int64_t at) {
+    IntLanes keys[2];
+    for (int h = 0; h < 2; ++h)
+      keys[h] = query.distances(blocks, at + h * kLanes) <= broadcast(within) ? load(&blocks.ids[at + h * kLanes])
+                                                                              : broadcast(Selector::kNone);
+    best.add(keys, &blocks.ids[at]);
   }
-  static constexpr int32_t kNone = std::numeric_limits<int32_t>::max();
-  float q[3], within, distances[Selector<int32_t>::kMaxK];
-  Selector<int32_t> best;
-};
-
-// One level of the walk: the boxes of one parent, nearest first. A key is the distance's bits with the box's number in
-// the last four, so the distance is rounded down: still a lower bound.
-struct Frame {
-  MAE3D_INLINE void open(const Boxes& boxes, int level_, int32_t parent, const float q[3]) {
-    level = level_, base = parent * kFanout, next = 0;
-    const float *lx = &boxes.low[0][base], *ly = &boxes.low[1][base], *lz = &boxes.low[2][base];
-    const float *hx = &boxes.high[0][base], *hy = &boxes.high[1][base], *hz = &boxes.high[2][base];
-    int32_t key[kFanout], rank[kFanout];
-    for (int i = 0; i < kFanout; ++i) {
-      const float dx = std::max(std::max(lx[i] - q[0], q[0] - hx[i]), 0.0f);
-      const float dy = std::max(std::max(ly[i] - q[1], q[1] - hy[i]), 0.0f);
-      const float dz = std::max(std::max(lz[i] - q[2], q[2] - hz[i]), 0.0f);
-      key[i] = (__builtin_bit_cast(int32_t, (dx * dx + dy * dy) + dz * dz) & ~(kFanout - 1)) | i;
-      rank[i] = 0;
+  MAE3D_INLINE const float* distances(const float* points, int found) {
+    const float* q = query.position;
+    for (int i = 0; i < found; ++i) {
+      const float* p = points + 3 * static_cast<int64_t>(best.ids[i]);
+      out[i] = squared_distance(p[0], p[1], p[2], q[0], q[1], q[2]);
     }
-    for (int j = 0; j < kFanout; ++j)
-      for (int i = 0; i < kFanout; ++i) rank[i] += key[j] < key[i];
-    for (int i = 0; i < kFanout; ++i) sorted[rank[i]] = key[i];
+    return out;
   }
-  MAE3D_INLINE bool within(float reach) const {
-    return next < kFanout && __builtin_bit_cast(float, sorted[next] & ~(kFanout - 1)) <= reach;
-  }
-  MAE3D_INLINE int32_t take() { return base + (sorted[next++] & (kFanout - 1)); }
-  int32_t sorted[kFanout], base;
-  int level, next;
+  Query query;
+  int32_t within;
+  Selector best;
+  float out[Selector::kMaxK];
 };
 
-template <typename Policy> MAE3D_INLINE void scan_block(const Blocks& blocks, int64_t block, Policy& policy) {
-  const int64_t at = block * kBlock;
-  policy.scan(&blocks.xyz[0][at], &blocks.xyz[1][at], &blocks.xyz[2][at], &blocks.ids[at]);
-}
+// One level of the walk: the boxes of one group, taken nearest first. A key is the distance's bits with the box's number
+// in the last four, so the distance is rounded down: still a lower bound.
+struct Frame {
+  MAE3D_INLINE void open(const Boxes& boxes, int level_, int32_t group, const float q[3]) {
+    level = level_, base = group * kFanout;
+    Lanes side[3];
+    for (int a = 0; a < 3; ++a) {
+      const Lanes at = broadcast(q[a]);
+      side[a] = maximum(maximum(load(&boxes.low[a][base]) - at, at - load(&boxes.high[a][base])), broadcast(0.0f));
+    }
+    const IntLanes number{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+    keys = (__builtin_bit_cast(IntLanes, squared_length(side[0], side[1], side[2])) & ~broadcast(kFanout - 1)) | number;
+  }
+  // The nearest box left, or -1 if none is within reach.
+  MAE3D_INLINE int32_t take(int32_t reach) {
+    const int32_t key = smallest(keys);
+    if ((key & ~(kFanout - 1)) > reach) return -1;
+    keys = keys == broadcast(key) ? broadcast(Selector::kNone) : keys;
+    return base + (key & (kFanout - 1));
+  }
+  IntLanes keys;
+  int32_t base;
+  int level;
+};
 
 template <typename Policy> MAE3D_INLINE void scan_all(const Blocks& blocks, Policy& policy) {
-  for (size_t block = 0; block < blocks.count && !policy.done(); ++block) scan_block(blocks, block, policy);
+  for (size_t block = 0; block < blocks.count && !policy.done(); ++block) policy.scan(blocks, block * kBlock);
 }
 
 template <typename Policy> MAE3D_INLINE void walk(const Grid& grid, Policy& policy) {
-  Frame stack[8];  // 16^8 boxes are more than 2^31 points need
+  Frame stack[10];  // groups are at least half full: 8^10 boxes are more than 2^31 points need
   int depth = 0;
-  stack[0].open(grid.levels.back(), static_cast<int>(grid.levels.size()) - 1, 0, policy.q);
+  stack[0].open(grid.levels.back(), static_cast<int>(grid.levels.size()) - 1, 0, policy.query.position);
   while (depth >= 0) {
     Frame& frame = stack[depth];
-    if (!frame.within(policy.reach())) {
+    const int32_t box = frame.take(policy.reach());
+    if (box < 0) {
       --depth;
       continue;
     }
-    const int level = frame.level;
-    const int32_t box = frame.take();
-    if (policy.skips(grid.levels[level], box)) continue;
-    if (level == 0) {
-      scan_block(grid.blocks, box, policy);
+    const Boxes& boxes = grid.levels[frame.level];
+    if (policy.skips(boxes, box)) continue;
+    if (frame.level == 0) {
+      policy.scan(grid.blocks, static_cast<int64_t>(boxes.child[box]) * kBlock);
     } else {
-      stack[++depth].open(grid.levels[level - 1], level - 1, box, policy.q);
+      stack[++depth].open(grid.levels[frame.level - 1], frame.level - 1, boxes.child[box], policy.query.position);
     }
   }
 }
@@ -133,16 +170,6 @@ inline void write_row(const Job& job, int64_t row, int found, const int32_t* ids
   if (job.result.counts) job.result.counts[row] = found;
 }
 
-MAE3D_INLINE const float* distances_of(const Job&, Nearest& policy, int) { return policy.best.keys; }
-
-MAE3D_INLINE const float* distances_of(const Job& job, First& policy, int found) {
-  for (int i = 0; i < found; ++i) {
-    const float* p = job.points + 3 * static_cast<int64_t>(policy.best.ids[i]);
-    policy.distances[i] = squared_distance(p[0], p[1], p[2], policy.q[0], policy.q[1], policy.q[2]);
-  }
-  return policy.distances;
-}
-
 // Queries order[begin..end), or begin..end where there is no order.
 template <typename Policy>
 MAE3D_INLINE void search_range(const Grid& grid, const Job& job, const int32_t* order, int64_t begin, int64_t end) {
@@ -158,9 +185,9 @@ MAE3D_INLINE void search_range(const Grid& grid, const Job& job, const int32_t* 
       } else {
         walk(grid, policy);
       }
-      found = policy.best.finish();
+      found = policy.finish();
     }
-    write_row(job, job.first_row + query, found, policy.best.ids, distances_of(job, policy, found));
+    write_row(job, job.first_row + query, found, policy.best.ids, policy.distances(job.points, found));
   }
 }
 

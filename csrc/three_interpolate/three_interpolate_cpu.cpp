@@ -1,51 +1,12 @@
 #include "three_interpolate.h"
 
-#include <torch/headeronly/util/BFloat16.h>
-#include <torch/headeronly/util/Half.h>
-
 #include <algorithm>
-#include <type_traits>
 
-#include "common/checks.h"
 #include "common/parallel.h"
 #include "common/simd.h"
 
 namespace mae3d {
 namespace {
-
-using Half = torch::headeronly::Half;
-using BFloat16 = torch::headeronly::BFloat16;
-
-// Sizes of one call; packed features are one cloud.
-struct Sizes {
-  int64_t batch, rows, queries, neighbours, channels;
-};
-
-Sizes check_sizes(const Tensor& features, const Tensor& indices, const Tensor& weights, const char* op) {
-  const int64_t dim = features.dim();
-  MAE3D_CHECK(dim == 2 || dim == 3, op, ": 'features' must have 2 or 3 dimensions, got ", dim);
-  check_dim(indices, dim, op, "indices");
-  check_dim(weights, dim, op, "weights");
-  check_dtype(indices, ScalarType::Long, op, "indices");
-  check_dtype(weights, features.scalar_type() == ScalarType::Double ? ScalarType::Double : ScalarType::Float, op,
-              "weights");
-  check_same_device(features, indices, op, "indices");
-  check_same_device(features, weights, op, "weights");
-  for (int64_t axis = 0; axis < dim; ++axis) check_size(weights, axis, indices.size(axis), op, "weights");
-  if (dim == 3) check_size(indices, 0, features.size(0), op, "indices");
-  return {dim == 3 ? features.size(0) : 1, features.size(dim - 2), indices.size(dim - 2), indices.size(dim - 1),
-          features.size(dim - 1)};
-}
-
-template <typename F> void dispatch(ScalarType type, const char* op, const F& f) {
-  switch (type) {
-    case ScalarType::Float: return f(float{}, float{});
-    case ScalarType::Double: return f(double{}, double{});
-    case ScalarType::Half: return f(Half{}, float{});
-    case ScalarType::BFloat16: return f(BFloat16{}, float{});
-    default: fail(op, ": 'features' must have dtype float32, float64, float16 or bfloat16, got ", toString(type));
-  }
-}
 
 MAE3D_SIMD void add_scaled(float* to, const float* from, float scale, int64_t n) {
   for (int64_t i = 0; i < n; ++i) to[i] += scale * from[i];
@@ -64,7 +25,7 @@ template <typename Acc, typename T> Acc dot(const T* a, const T* b, int64_t n) {
 }
 
 // Row of the flattened features that entry `entry` of the flattened indices refers to, or -1.
-int64_t row_of(const int64_t* indices, int64_t entry, const Sizes& s, const char* op) {
+int64_t row_of(const int64_t* indices, int64_t entry, const InterpolationSizes& s, const char* op) {
   const int64_t i = indices[entry];
   MAE3D_CHECK(i < s.rows, op, ": 'indices' entry ", entry, " is ", i, ", but there are only ", s.rows, " feature rows");
   return i < 0 ? -1 : entry / (s.queries * s.neighbours) * s.rows + i;
@@ -72,14 +33,14 @@ int64_t row_of(const int64_t* indices, int64_t entry, const Sizes& s, const char
 
 Tensor three_interpolate(const Tensor& features, const Tensor& indices, const Tensor& weights) {
   const char* op = "three_interpolate";
-  const Sizes s = check_sizes(features, indices, weights, op);
+  const InterpolationSizes s = check_sizes(features, indices, weights, op);
   const Tensor f = as_contiguous(features), ids = as_contiguous(indices), w = as_contiguous(weights);
   std::vector<int64_t> shape{s.queries, s.channels};
   if (features.dim() == 3) shape.insert(shape.begin(), s.batch);
   Tensor out = make_empty(features, shape, features.scalar_type());
-  dispatch(features.scalar_type(), op, [&](auto value, auto sum) {
+  dispatch_float(features, op, "features", [&](auto value) {
     using T = decltype(value);
-    using Acc = decltype(sum);
+    using Acc = Accumulator<T>;
     const T* from = cdata<T>(f);
     T* to = mdata<T>(out);
     const int64_t* index = cdata<int64_t>(ids);
@@ -102,7 +63,7 @@ Tensor three_interpolate(const Tensor& features, const Tensor& indices, const Te
 // Channels [low, high) of the gradient of one cloud's features.
 template <typename T, typename Acc>
 void feature_gradient(const T* grad, const int64_t* index, const Acc* weight, T* out, int64_t cloud, int64_t low,
-                      int64_t high, const Sizes& s, const char* op) {
+                      int64_t high, const InterpolationSizes& s, const char* op) {
   const int64_t width = high - low, per_cloud = s.queries * s.neighbours;
   std::vector<Acc> sums(s.rows * width);
   for (int64_t e = cloud * per_cloud; e < (cloud + 1) * per_cloud; ++e) {
@@ -117,19 +78,18 @@ void feature_gradient(const T* grad, const int64_t* index, const Acc* weight, T*
 }
 
 std::tuple<Tensor, Tensor> three_interpolate_backward(const Tensor& grad, const Tensor& features,
-                                                      const Tensor& indices, const Tensor& weights,
-                                                      const OptionalTensor&, const OptionalTensor&) {
+                                                      const Tensor& indices, const Tensor& weights) {
   const char* op = "three_interpolate_backward";
-  const Sizes s = check_sizes(features, indices, weights, op);
+  const InterpolationSizes s = check_sizes(features, indices, weights, op);
   check_dtype(grad, features.scalar_type(), op, "grad");
   MAE3D_CHECK(grad.numel() == s.batch * s.queries * s.channels, op, ": 'grad' does not have the shape of the result");
   const Tensor g = as_contiguous(grad), f = as_contiguous(features), ids = as_contiguous(indices),
                w = as_contiguous(weights);
   Tensor grad_features = torch::stable::new_empty(f, f.sizes(), f.scalar_type());
   Tensor grad_weights = torch::stable::new_empty(w, w.sizes(), w.scalar_type());
-  dispatch(features.scalar_type(), op, [&](auto value, auto sum) {
+  dispatch_float(features, op, "features", [&](auto value) {
     using T = decltype(value);
-    using Acc = decltype(sum);
+    using Acc = Accumulator<T>;
     const T *pull = cdata<T>(g), *from = cdata<T>(f);
     const int64_t* index = cdata<int64_t>(ids);
     parallel_for(0, s.batch * s.queries * s.neighbours, 256, [&](int64_t begin, int64_t end) {

@@ -9,7 +9,6 @@ from torch import Tensor
 
 from mae3d.ops import _checks
 from mae3d.ops._clouds import check_point_pair
-from mae3d.ops._inverse import global_rows, inverse_lists
 from mae3d.ops._library import define
 from mae3d.ops.reference import knn as reference
 
@@ -82,15 +81,12 @@ def _fake_knn(
     return queries.new_empty(shape), queries.new_empty(shape, dtype=torch.int64)
 
 
-def _fake_backward(
-    grad: Tensor, points: Tensor, queries: Tensor, indices: Tensor, order: Tensor | None, starts: Tensor | None
-) -> tuple[Tensor, Tensor]:
+def _fake_backward(grad: Tensor, points: Tensor, queries: Tensor, indices: Tensor) -> tuple[Tensor, Tensor]:
     return points.new_empty(points.shape), queries.new_empty(queries.shape)
 
 
 _knn_backward = define(
-    "knn_backward(Tensor grad, Tensor points, Tensor queries, Tensor indices, Tensor? order, Tensor? starts)"
-    " -> (Tensor, Tensor)",
+    "knn_backward(Tensor grad, Tensor points, Tensor queries, Tensor indices) -> (Tensor, Tensor)",
     reference=reference.knn_backward,
     fake=_fake_backward,
 )
@@ -98,11 +94,7 @@ _knn_backward = define(
 
 def pull_back(grad: Tensor, points: Tensor, queries: Tensor, indices: Tensor) -> tuple[Tensor, Tensor]:
     """Gradients of squared distances [..., k] in points and queries, summed in a fixed order."""
-    order = starts = None
-    if grad.is_cuda:
-        rows = global_rows(indices, points.shape[1] if points.dim() == 3 else None)
-        order, starts = inverse_lists(rows, points.numel() // 3)
-    return _knn_backward(grad.contiguous(), points, queries, indices, order, starts)
+    return _knn_backward(grad, points, queries, indices)
 
 
 def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:

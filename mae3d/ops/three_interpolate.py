@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from mae3d.ops import _checks
-from mae3d.ops._inverse import global_rows, inverse_lists
 from mae3d.ops._library import define
 from mae3d.ops.reference import three_interpolate as reference
 
@@ -63,15 +62,12 @@ def three_interpolate(features: Tensor, indices: Tensor, weights: Tensor) -> Ten
     return _three_interpolate(features, indices, weights.to(exact))
 
 
-def _fake_backward(
-    grad: Tensor, features: Tensor, indices: Tensor, weights: Tensor, order: Tensor | None, starts: Tensor | None
-) -> tuple[Tensor, Tensor]:
+def _fake_backward(grad: Tensor, features: Tensor, indices: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
     return features.new_empty(features.shape), weights.new_empty(weights.shape)
 
 
 _three_interpolate_backward = define(
-    "three_interpolate_backward(Tensor grad, Tensor features, Tensor indices, Tensor weights, Tensor? order,"
-    " Tensor? starts) -> (Tensor, Tensor)",
+    "three_interpolate_backward(Tensor grad, Tensor features, Tensor indices, Tensor weights) -> (Tensor, Tensor)",
     reference=reference.three_interpolate_backward,
     fake=_fake_backward,
 )
@@ -87,14 +83,7 @@ def _setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None
 
 def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
     features, indices, weights = ctx.saved_tensors
-    order = starts = None
-    if grad.is_cuda:
-        dense = features.dim() == 3
-        rows = global_rows(indices, features.shape[1] if dense else None)
-        order, starts = inverse_lists(rows, features.shape[0] * features.shape[1] if dense else features.shape[0])
-    grad_features, grad_weights = _three_interpolate_backward(
-        grad.contiguous(), features, indices, weights, order, starts
-    )
+    grad_features, grad_weights = _three_interpolate_backward(grad, features, indices, weights)
     return grad_features, None, grad_weights
 
 

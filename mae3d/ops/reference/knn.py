@@ -7,9 +7,18 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from mae3d.ops._inverse import global_rows
-
 _MAX_PAIRS = 1 << 22  # distances held at once
+
+
+def global_rows(indices: Tensor, rows_per_cloud: int | None) -> Tensor:
+    """Indices [B, ..., K] into clouds of ``rows_per_cloud`` rows -> rows of the flattened batch; -1 stays -1.
+
+    With ``rows_per_cloud`` None the indices are rows already (packed clouds).
+    """
+    if rows_per_cloud is None:
+        return indices
+    shift = torch.arange(indices.shape[0], device=indices.device) * rows_per_cloud
+    return torch.where(indices >= 0, indices + shift.view(-1, *[1] * (indices.dim() - 1)), indices)
 
 
 def squared_distances(queries: Tensor, points: Tensor) -> Tensor:
@@ -51,9 +60,7 @@ def knn(
     return torch.cat(distances).reshape(shape), torch.cat(indices).reshape(shape)
 
 
-def knn_backward(
-    grad: Tensor, points: Tensor, queries: Tensor, indices: Tensor, order: Tensor | None, starts: Tensor | None
-) -> tuple[Tensor, Tensor]:
+def knn_backward(grad: Tensor, points: Tensor, queries: Tensor, indices: Tensor) -> tuple[Tensor, Tensor]:
     """Gradients of the squared distances in points and queries."""
     rows = global_rows(indices, points.shape[1] if points.dim() == 3 else None).reshape(-1, indices.shape[-1])
     valid = rows >= 0

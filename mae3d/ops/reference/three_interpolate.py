@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from mae3d.ops._inverse import global_rows
+from mae3d.ops.reference.knn import global_rows
 
 
 def _gathered(features: Tensor, indices: Tensor) -> tuple[Tensor, Tensor]:
@@ -25,7 +25,7 @@ def three_interpolate(features: Tensor, indices: Tensor, weights: Tensor) -> Ten
 
 
 def three_interpolate_backward(
-    grad: Tensor, features: Tensor, indices: Tensor, weights: Tensor, order: Tensor | None, starts: Tensor | None
+    grad: Tensor, features: Tensor, indices: Tensor, weights: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Gradients in features and weights."""
     gathered, rows = _gathered(features, indices)
