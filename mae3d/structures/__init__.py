@@ -5,5 +5,7 @@ from mae3d.structures.point_cloud import PointCloud
 from mae3d.structures.reconstruction import Reconstruction
 from mae3d.structures.sparse_tensor import SparseTensor
 from mae3d.structures.tokens import Tokens
+from mae3d.structures.voxel_mask import VoxelMask
+from mae3d.structures.voxels import VoxelGrid, Voxels
 
-__all__ = ["Mask", "PointCloud", "Reconstruction", "SparseTensor", "Tokens"]
+__all__ = ["Mask", "PointCloud", "Reconstruction", "SparseTensor", "Tokens", "VoxelGrid", "VoxelMask", "Voxels"]
