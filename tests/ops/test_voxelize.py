@@ -221,6 +221,28 @@ def test_adversarial_keys_do_not_lose_voxels() -> None:
     assert torch.equal(got.point_to_voxel, torch.arange(50000).flip(0))
 
 
+def test_cells_whose_hashes_agree_in_all_stored_bits_stay_apart() -> None:
+    # The CPU table stores part of a 64-bit hash that can be undone: build pairs of keys that differ only elsewhere.
+    word, shape = 2**64 - 1, (2**21, 2**21, 2**20)
+
+    def key_of_hash(value: int) -> int:
+        value = value * pow(0xBF58476D1CE4E5B9, -1, 2**64) & word
+        value ^= value >> 29 ^ value >> 58
+        value = value * pow(0x9E3779B97F4A7C15, -1, 2**64) & word
+        return value ^ value >> 32
+
+    rng, keys = random.Random(0), []
+    while len(keys) < 40:
+        value = rng.getrandbits(64)
+        pair = [key_of_hash(value), key_of_hash(value ^ 1 << 33)]
+        if max(pair) < 2**62:
+            keys += pair
+    cells = [(k % shape[0], k // shape[0] % shape[1], k // shape[0] // shape[1]) for k in keys]
+    points = torch.tensor(cells, dtype=torch.float32) + 0.5
+    got = voxelize(points, (1.0, 1.0, 1.0), (0.0, 0.0, 0.0, *map(float, shape)), order="first")
+    assert got.point_to_voxel.tolist() == list(range(40))
+
+
 def test_half_points_are_cast_up() -> None:
     points = lidar_like_cloud(300).bfloat16()
     assert torch.equal(voxelize(points, SIZE, RANGE).coordinates, voxelize(points.float(), SIZE, RANGE).coordinates)
