@@ -33,3 +33,12 @@ class MissingExtraError(Mae3dError, ImportError):
 
     def __init__(self, package: str, extra: str, purpose: str) -> None:
         super().__init__(f'{purpose} needs the package "{package}": pip install "mae3d[{extra}]"')
+
+
+def plain_message(error: Mae3dError) -> str:
+    """Name and message of an error, without the traceback that a data worker's error carries in its message."""
+    name = type(error).__name__
+    message = str(error)
+    if message.startswith("Caught "):  # torch's wrapper: "Caught DataError in DataLoader worker process 0. ..."
+        message = message.rpartition(f"{name}: ")[2].strip()
+    return f"{name}: {message}"

@@ -18,7 +18,7 @@ from mmengine.config import DictAction
 from mae3d.engine.config import load_config
 from mae3d.engine.distributed import launch
 from mae3d.engine.run import apply_command_line, recorded_metrics, test
-from mae3d.errors import CheckpointError, Mae3dError
+from mae3d.errors import CheckpointError, Mae3dError, plain_message
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -46,7 +46,7 @@ def main() -> None:
         record = recorded_metrics(options.checkpoint, cfg)
         metrics = test(cfg)
     except Mae3dError as error:
-        sys.exit(f"{type(error).__name__}: {error}")
+        sys.exit(plain_message(error))
     finally:
         launch.leave()
     print(f"{options.checkpoint}: " + ", ".join(f"{name} {value:.4f}" for name, value in metrics.items()))

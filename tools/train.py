@@ -15,7 +15,7 @@ from mmengine.config import DictAction
 from mae3d.engine.config import load_config
 from mae3d.engine.distributed import launch
 from mae3d.engine.run import apply_command_line, train
-from mae3d.errors import Mae3dError
+from mae3d.errors import Mae3dError, plain_message
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -53,7 +53,7 @@ def main() -> None:
         )
         train(cfg)
     except Mae3dError as error:
-        sys.exit(f"{type(error).__name__}: {error}")
+        sys.exit(plain_message(error))
     finally:
         launch.leave()
 
