@@ -7,7 +7,7 @@
 namespace mae3d {
 namespace {
 
-constexpr int64_t kFlatPoints = 1024;  // clouds up to this size are scanned whole
+constexpr int64_t kFlatPoints = 512;   // clouds up to this size are scanned whole
 constexpr int64_t kFlatQueries = 16;   // so are clouds with so few queries
 constexpr int64_t kChunk = 256;        // queries per task
 
