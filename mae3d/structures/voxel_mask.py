@@ -15,15 +15,20 @@ class VoxelMask:
     Attributes:
         visible: int64 [V'], ascending rows of the voxel tensor that the encoder sees.
         masked: int64 [M'], ascending rows that are hidden; V' + M' = V.
+        empty: int64 [E, 4] (cloud, z, y, x), cells without points that a decoder is asked about as well; None where
+            a method asks about voxels alone.
     """
 
     visible: Tensor
     masked: Tensor
+    empty: Tensor | None = None
 
     def __post_init__(self) -> None:
         for name, index in (("visible", self.visible), ("masked", self.masked)):
             if index.dim() != 1 or index.dtype != torch.int64:
                 raise ValueError(f"VoxelMask.{name} must be int64 [count], got {index.dtype} {list(index.shape)}")
+        if self.empty is not None and (self.empty.dim() != 2 or self.empty.shape[1] != 4):
+            raise ValueError(f"VoxelMask.empty must be int64 [count, 4], got {list(self.empty.shape)}")
 
     @classmethod
     def from_bool(cls, masked: Tensor) -> VoxelMask:
@@ -71,4 +76,5 @@ class VoxelMask:
 
     def to(self, device: torch.device | str) -> VoxelMask:
         """The same mask on ``device``."""
-        return VoxelMask(self.visible.to(device), self.masked.to(device))
+        empty = None if self.empty is None else self.empty.to(device)
+        return VoxelMask(self.visible.to(device), self.masked.to(device), empty)

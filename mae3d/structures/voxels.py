@@ -31,14 +31,14 @@ class VoxelGrid:
         grid_shape("VoxelGrid", self.voxel_size, self.point_range)
 
     @property
-    def size(self) -> tuple[int, int, int]:
+    def grid_size(self) -> tuple[int, int, int]:
         """Cells along (x, y, z)."""
         return grid_shape("VoxelGrid", self.voxel_size, self.point_range)
 
     @property
     def num_cells(self) -> int:
         """Cells of the grid of one cloud."""
-        x, y, z = self.size
+        x, y, z = self.grid_size
         return x * y * z
 
     def centers(self, coordinates: Tensor) -> Tensor:
@@ -49,13 +49,13 @@ class VoxelGrid:
 
     def keys(self, coordinates: Tensor) -> Tensor:
         """One number per cell of the batch, int64 [V]: ((cloud * nz + z) * ny + y) * nx + x."""
-        nx, ny, nz = self.size
+        nx, ny, nz = self.grid_size
         cloud, z, y, x = coordinates.long().unbind(dim=1)
         return ((cloud * nz + z) * ny + y) * nx + x
 
     def coordinates(self, keys: Tensor) -> Tensor:
         """Inverse of :meth:`keys`: int64 [V] -> [V, 4] (cloud, z, y, x)."""
-        nx, ny, nz = self.size
+        nx, ny, nz = self.grid_size
         columns = (keys // (nx * ny * nz), keys // (nx * ny) % nz, keys // nx % ny, keys % nx)
         return torch.stack(columns, dim=1)
 
@@ -148,7 +148,7 @@ class Voxels:
         """
         if self.features is None:
             raise ValueError("Voxels.to_bev needs features, got None; run an encoder first")
-        nx, ny, nz = self.grid.size
+        nx, ny, nz = self.grid.grid_size
         width = self.features.shape[1]
         rows = self.features.new_zeros(self.batch_size * self.grid.num_cells, width)
         rows = rows.index_copy(0, self.grid.keys(self.coordinates), self.features)

@@ -18,7 +18,7 @@ def batch(seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def test_grid_counts_cells_and_rejects_impossible_ones():
-    assert GRID.size == (16, 12, 2)
+    assert GRID.grid_size == (16, 12, 2)
     assert GRID.num_cells == 384
     with pytest.raises(OperatorInputError, match="VoxelGrid"):
         VoxelGrid((0, 0, 0, 1, 1, -1), (0.5, 0.5, 0.5))
