@@ -1,5 +1,16 @@
-"""Backbones: tokens to latents."""
+"""Backbones: tokens to latents, voxels to features, bird's-eye maps to maps."""
 
+from mae3d.models.backbones.bev import SECONDFPN, AttachedConvs, BaseBEVBackbone, BEVSequential, bev_map
+from mae3d.models.backbones.sparse_voxel import VoxelBackBone8x, VoxelResBackBone8x
 from mae3d.models.backbones.vit import ViT
 
-__all__ = ["ViT"]
+__all__ = [
+    "SECONDFPN",
+    "AttachedConvs",
+    "BEVSequential",
+    "BaseBEVBackbone",
+    "ViT",
+    "VoxelBackBone8x",
+    "VoxelResBackBone8x",
+    "bev_map",
+]
