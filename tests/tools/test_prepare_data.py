@@ -13,6 +13,7 @@ import pytest
 
 from mae3d.datasets.objects import ModelNet40, ModelNetFewShot, ScanObjectNN, ShapeNetPart
 from mae3d.datasets.parallel import ProgressLine, run_parallel
+from mae3d.datasets.simulators.claim import MANIFEST
 from mae3d.datasets.simulators.objects import layouts
 from mae3d.errors import DataError
 
@@ -110,7 +111,7 @@ def test_same_seed_same_files_and_foreign_folders_are_left_alone(simulated, tool
     assert all((folder / path).read_bytes() == (again / path).read_bytes() for path in files)
     with pytest.raises(DataError, match="holds a simulation with"):
         layouts.write_shapenetpart(again, 56, seed=1)
-    (again / layouts.MANIFEST).unlink()
+    (again / MANIFEST).unlink()
     with pytest.raises(DataError, match="holds files that are no simulation"):
         layouts.write_shapenetpart(again, 56)
     assert ShapeNetPart(again, "test")[0]["points"].shape == (2048, 3)
@@ -172,5 +173,5 @@ def test_killed_build_goes_on(tool, repository, tmp_path):
 
 def test_scan_variants_are_all_there(simulated, tool):
     root = simulated / tool.LAYOUTS["scanobjectnn"]
-    assert json.loads((root / layouts.MANIFEST).read_text())["variants"] == ["OBJ_BG", "OBJ_ONLY", "PB_T50_RS"]
+    assert json.loads((root / MANIFEST).read_text())["variants"] == ["OBJ_BG", "OBJ_ONLY", "PB_T50_RS"]
     assert len(ScanObjectNN(root, variant="PB_T50_RS")) == 75

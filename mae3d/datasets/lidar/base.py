@@ -83,7 +83,7 @@ class LidarDataset(SampleDataset):
         """Frame ``index`` with its sweeps, transformed."""
         frame = self.frames.frame(index)
         sample = {
-            "points": torch.from_numpy(self._gather_points(frame)),
+            "points": torch.from_numpy(self.gather_points(frame)),
             "boxes": torch.from_numpy(frame.boxes.astype(np.float32)),
             "box_labels": torch.from_numpy(frame.labels.copy()),
             "box_points": torch.from_numpy(frame.num_points.copy()),
@@ -95,7 +95,8 @@ class LidarDataset(SampleDataset):
             sample = transform(sample, generator)
         return sample
 
-    def _gather_points(self, frame: Frame) -> np.ndarray:
+    def gather_points(self, frame: Frame) -> np.ndarray:
+        """Points of a frame and its sweeps, float32 [N, C]."""
         parts = [self._read(frame.file, 0.0, None)]
         used = list(zip(frame.sweep_files, frame.sweep_lag, frame.sensor_from_sweep))[: self.sweeps - 1]
         parts += [self._read(file, lag, matrix) for file, lag, matrix in used]

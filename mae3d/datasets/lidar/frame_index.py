@@ -6,7 +6,7 @@ Readers of the official files make it once; training reads nothing else but poin
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 
@@ -36,7 +36,7 @@ class Frame:
         num_points: int64 [N], points inside, -1 where unknown.
         tracks: N names of the annotated objects, equal over time.
         box_extra: name -> N further numbers per box that evaluators need (attribute, occlusion, ...).
-        extra: name -> one number or string per frame that evaluators need.
+        extra: name -> one number, string or array of fixed shape per frame that evaluators need.
     """
 
     token: str
@@ -52,7 +52,7 @@ class Frame:
     num_points: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
     tracks: Sequence[str] = ()
     box_extra: dict[str, np.ndarray] = field(default_factory=dict)
-    extra: dict[str, float | str] = field(default_factory=dict)
+    extra: dict[str, float | str | np.ndarray] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -69,8 +69,8 @@ class FrameIndex:
             ``sweep_file`` (str), ``sensor_from_sweep`` (float64 [., 4, 4]) and ``sweep_lag`` (float64).
         box_offsets: int64 [F + 1], the same for ``boxes`` (float64 [., 9]), ``labels``, ``num_points`` (int64) and
             ``tracks`` (str).
-        box_extra: name -> array [.], one number per box.
-        extra: name -> array [F].
+        box_extra: name -> array [., ...], one entry per box.
+        extra: name -> array [F, ...].
     """
 
     dataset: str
@@ -147,7 +147,7 @@ class FrameIndex:
             num_points=self.num_points[boxes],
             tracks=[str(name) for name in self.tracks[boxes]],
             box_extra={key: values[boxes] for key, values in self.box_extra.items()},
-            extra={key: values[number].item() for key, values in self.extra.items()},
+            extra={key: _entry(values, number) for key, values in self.extra.items()},
         )
 
     def select(self, numbers: Sequence[int] | np.ndarray) -> FrameIndex:
@@ -188,6 +188,31 @@ class FrameIndex:
             groups[group][name] = values
         frame = groups.pop("frame")
         return cls(dataset=header["dataset"], classes=tuple(header["classes"]), **groups, **frame)
+
+
+def load_or_read(
+    root: str | Path, dataset: str, split: str, index_file: str | None, read: Callable[[], FrameIndex]
+) -> FrameIndex:
+    """The index file of a split where there is one, else what ``read`` makes of the official files.
+
+    Args:
+        root: Folder of the data set.
+        dataset: Its short name; the file is ``mae3d_<dataset>_<split>.npz`` unless ``index_file`` says otherwise.
+        split: Name of the split.
+        index_file: Path relative to ``root``; must exist where given.
+        read: Makes the index.
+    """
+    path = index_path(root, dataset, split) if index_file is None else Path(root) / index_file
+    return FrameIndex.load(path) if index_file or path.exists() else read()
+
+
+def index_path(root: str | Path, dataset: str, split: str) -> Path:
+    """Where the index of a split is kept."""
+    return Path(root) / f"mae3d_{dataset}_{split}.npz"
+
+
+def _entry(values: np.ndarray, number: int) -> float | str | np.ndarray:
+    return values[number].item() if values.ndim == 1 else values[number]
 
 
 def _check_frame(dataset: str, frame: Frame) -> None:

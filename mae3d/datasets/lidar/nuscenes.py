@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from mae3d.datasets.lidar.base import LidarDataset
-from mae3d.datasets.lidar.frame_index import FrameIndex
+from mae3d.datasets.lidar.frame_index import FrameIndex, load_or_read
+from mae3d.datasets.lidar.nuscenes_infos import read_nuscenes_infos
 from mae3d.datasets.lidar.nuscenes_reader import read_nuscenes
 from mae3d.datasets.lidar.point_files import read_bin
 from mae3d.errors import ConfigError
@@ -59,6 +60,8 @@ class NuScenes(LidarDataset):
         split: "train", "val", "test", "mini_train" or "mini_val".
         index_file: Index made by ``tools/prepare_data.py nuscenes``, relative to ``root``; it is made in memory from
             the JSON tables where the file is absent.
+        infos: Info file of mmdet3d or OpenPCDet to read instead of the JSON tables, relative to ``root``; ``split`` is
+            then a name alone.
         percent: Share of the frames that is used.
         fraction: "time" for the published rule by key frame number, "sequence" for whole scenes.
         **options: See :class:`LidarDataset`; ``features`` out of "intensity" (0 to 255) and "ring".
@@ -72,13 +75,16 @@ class NuScenes(LidarDataset):
         split: str,
         *,
         index_file: str | None = None,
+        infos: str | None = None,
         percent: int = 100,
         fraction: str = "time",
         features: tuple[str, ...] = ("intensity",),
         **options: Any,
     ) -> None:
-        path = Path(root) / (index_file or f"mae3d_nuscenes_{split}.npz")
-        index = FrameIndex.load(path) if index_file or path.exists() else read_nuscenes(root, split)
+        if infos is not None:
+            index = read_nuscenes_infos(Path(root) / infos)
+        else:
+            index = load_or_read(root, "nuscenes", split, index_file, lambda: read_nuscenes(root, split))
         if fraction not in ("time", "sequence"):
             raise ConfigError(f'NuScenes: fraction must be "time" or "sequence", got {fraction!r}')
         if percent != 100:

@@ -95,4 +95,19 @@ LONG_RANGE_64 = SensorModel(
 )
 """A sensor with the field of view, columns and cut-off range of Waymo's top lidar."""
 
-SENSORS = {sensor.name: sensor for sensor in (HDL_32E, HDL_64E, LONG_RANGE_64)}
+PANDAR_40 = SensorModel(
+    name="Pandar40",
+    elevations=tuple(
+        np.concatenate(((-25, -19), np.arange(-14, -6), np.linspace(-6, 2, 25), (3, 5, 8, 11, 15))).round(3).tolist()
+    ),
+    columns=1800,
+    rate_hz=10.0,
+    height=1.9,
+    max_range=150.0,
+    range_noise=0.02,
+    half_range=90.0,
+    intensity_scale=255.0,
+)
+"""A 40-beam sensor with the field of view of the roof lidar of ONCE: a third of a degree apart from -6 to 2 degrees."""
+
+SENSORS = {sensor.name: sensor for sensor in (HDL_32E, HDL_64E, LONG_RANGE_64, PANDAR_40)}

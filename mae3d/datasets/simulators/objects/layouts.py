@@ -10,7 +10,6 @@ import hashlib
 import io
 import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -18,32 +17,12 @@ from mae3d.datasets.files import atomic_write
 from mae3d.datasets.objects.modelnet40 import CLASSES as MODELNET40_CLASSES
 from mae3d.datasets.objects.shapenet_synsets import PART_RANGES, SYNSETS
 from mae3d.datasets.parallel import Progress, run_parallel
+from mae3d.datasets.simulators.claim import claim_folder
 from mae3d.datasets.simulators.objects.categories import CATEGORIES
 from mae3d.datasets.simulators.objects.generate import SimulatedCloud, object_generator, simulate_cloud
-from mae3d.errors import DataError, MissingExtraError
+from mae3d.errors import MissingExtraError
 
-MANIFEST = "simulated.json"
 TEST_FRACTION = 0.2
-
-
-def claim_folder(root: Path, settings: dict[str, Any]) -> None:
-    """Note in ``root`` what is written there; refuse a folder with other data.
-
-    Raises:
-        DataError: The folder holds files that this simulation with these settings did not write.
-    """
-    manifest = root / MANIFEST
-    if manifest.is_file():
-        found = json.loads(manifest.read_text(encoding="utf-8"))
-        if found != settings:
-            raise DataError(
-                f"{root}: holds a simulation with {found}, asked for {settings}. Delete it or go elsewhere."
-            )
-        return
-    if root.is_dir() and any(root.iterdir()):
-        raise DataError(f"{root}: holds files that are no simulation; they are left alone. Choose an empty folder.")
-    with atomic_write(manifest, "w") as file:
-        json.dump(settings, file)
 
 
 def plan_objects(names: list[str], count: int) -> dict[str, list[tuple[str, int]]]:

@@ -14,9 +14,10 @@ import numpy as np
 
 from mae3d.datasets.objects.scanobjectnn import CLASSES, VARIANTS, file_path
 from mae3d.datasets.parallel import Progress, run_parallel
+from mae3d.datasets.simulators.claim import claim_folder
 from mae3d.datasets.simulators.objects.categories import CATEGORIES
 from mae3d.datasets.simulators.objects.generate import object_generator, simulate_mesh
-from mae3d.datasets.simulators.objects.layouts import claim_folder, plan_objects, write_hdf5
+from mae3d.datasets.simulators.objects.layouts import plan_objects, write_hdf5
 from mae3d.datasets.simulators.objects.primitives import box, move, turn
 from mae3d.errors import ConfigError
 from mae3d.structures.mesh import Mesh, join_meshes
