@@ -1,5 +1,5 @@
 # python tools/train.py configs/point_mae/point-mae_tiny_10e_simulated.py
-"""A small Point-MAE on simulated objects: about a minute on two CPU cores, no files needed.
+"""A small Point-MAE on simulated objects: about two minutes of CPU time, no files needed.
 
 A linear SVM on held-out objects shows what the features learn; pictures of reconstructions go to the work directory.
 """

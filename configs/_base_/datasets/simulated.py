@@ -7,7 +7,7 @@ from mae3d.engine.sampling import EpochSampler
 
 data_preprocessor = dict(type=BatchPreprocessor, train_transforms=[dict(type=ScaleAndTranslate)])
 train_dataloader = dict(
-    dataset=dict(type=SimulatedObjects, count=320, split="train", npoints=512, stored_points=1024),
+    dataset=dict(type=SimulatedObjects, count=160, split="train", npoints=512, stored_points=1024),
     sampler=dict(type=EpochSampler),
     batch_size=16,
     num_workers=0,
