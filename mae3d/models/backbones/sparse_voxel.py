@@ -28,7 +28,7 @@ def sparse_input(voxels: Voxels) -> SparseTensor:
 
     The extra layer on top is OpenPCDet's: 41 cells become 21, 11, 5 and 2, where 40 would lose the last slab.
     """
-    x, y, z = voxels.grid.size
+    x, y, z = voxels.grid.grid_size
     coordinates = voxels.coordinates.int()
     return SparseTensor(voxels.features, coordinates, (z + 1, y, x), voxels.batch_size, trusted=True)
 
