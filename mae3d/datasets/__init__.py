@@ -1,6 +1,6 @@
 """From files to samples."""
 
-from mae3d.datasets import objects
+from mae3d.datasets import lidar, objects
 from mae3d.datasets.base import SampleDataset
 
-__all__ = ["SampleDataset", "objects"]
+__all__ = ["SampleDataset", "lidar", "objects"]

@@ -1,5 +1,6 @@
 """Transforms of batches: ``batch -> batch`` on any device."""
 
+from mae3d.datasets.transforms import lidar
 from mae3d.datasets.transforms.augment import (
     Jitter,
     PointTransform,
@@ -22,5 +23,6 @@ __all__ = [
     "SampleFarthest",
     "SampleRandom",
     "ScaleAndTranslate",
+    "lidar",
     "take_points",
 ]

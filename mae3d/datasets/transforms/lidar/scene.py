@@ -1,0 +1,266 @@
+"""Augmentations of whole driving scenes, on points and boxes together.
+
+Each works in two places: on a sample in a data worker (``points`` [N, C], ``boxes`` [M, 9]; draws from a numpy
+Generator) and on a packed batch on any device (``points`` [T, C] with ``offsets``, ``boxes`` [K, 9] with
+``box_offsets``; every sample gets its own draw from a torch generator). A new dict is returned; what was given stays as
+it was. ``world_from_sensor`` goes on telling the pose of the scene before augmentation.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mae3d.datasets.transforms.random_draws import draw_normal, draw_uniform
+from mae3d.errors import ConfigError
+from mae3d.registry import TRANSFORMS
+from mae3d.structures.boxes import flip_boxes, rotate_bev, scale_boxes, wrap_angle
+
+Scene = dict[str, Any]
+Generator = np.random.Generator | torch.Generator | None
+_PER_POINT = ("points",)
+_PER_BOX = ("boxes", "box_labels", "box_points")
+
+
+class SceneTransform:
+    """Base: draws one row of parameters per sample and hands it to every point and box of that sample."""
+
+    def __call__(self, scene: Scene, generator: Generator = None) -> Scene:
+        """A new sample or batch, transformed."""
+        points, boxes = scene["points"], scene["boxes"]
+        draws = self.draw(_sample_count(scene), points, generator)
+        if "offsets" not in scene:
+            of_points, of_boxes = draws.expand(len(points), -1), draws.expand(len(boxes), -1)
+        else:
+            of_points = _spread(draws, scene["offsets"], len(points))
+            of_boxes = _spread(draws, scene["box_offsets"], len(boxes))
+        xyz = self.move_points(points[:, :3], of_points)
+        moved = torch.cat((xyz, points[:, 3:]), dim=1)
+        return {**scene, "points": moved, "boxes": self.move_boxes(boxes, of_boxes.to(boxes.dtype))}
+
+    @abstractmethod
+    def draw(self, count: int, like: Tensor, generator: Generator) -> Tensor:
+        """Parameters [count, P] with dtype and device of ``like``."""
+
+    @abstractmethod
+    def move_points(self, xyz: Tensor, draws: Tensor) -> Tensor:
+        """Coordinates [N, 3] by parameters [N, P]."""
+
+    @abstractmethod
+    def move_boxes(self, boxes: Tensor, draws: Tensor) -> Tensor:
+        """Boxes [M, 9] by parameters [M, P]."""
+
+
+def _sample_count(scene: Scene) -> int:
+    return len(scene["offsets"]) - 1 if "offsets" in scene else 1
+
+
+def _spread(draws: Tensor, offsets: Tensor, count: int) -> Tensor:
+    return draws.repeat_interleave(offsets.diff(), dim=0, output_size=count)
+
+
+def uniform(shape: tuple[int, ...], low: float, high: float, like: Tensor, generator: Generator) -> Tensor:
+    """U(low, high) from either kind of generator; None is torch's global one."""
+    if isinstance(generator, np.random.Generator):
+        return torch.from_numpy(generator.uniform(low, high, shape)).to(like)
+    return draw_uniform(shape, low, high, like, generator)
+
+
+def _check_interval(transform: str, name: str, interval: tuple[float, float]) -> None:
+    low, high = interval
+    if not low <= high:
+        raise ConfigError(f"{transform}: {name} must be (low, high) with low <= high, got {interval}")
+
+
+@TRANSFORMS.register_module()
+class FlipScene(SceneTransform):
+    """Mirror along each of ``axes`` with a probability: axis "x" turns x into -x.
+
+    OpenPCDet names a flip after the axis that stays: its "along x" is our axis "y".
+    """
+
+    def __init__(self, axes: Sequence[str] = ("x", "y"), probability: float = 0.5) -> None:
+        if not set(axes) <= {"x", "y"} or not 0 <= probability <= 1:
+            raise ConfigError(f"FlipScene: axes out of x and y, probability in [0, 1]; got {axes}, {probability}")
+        self.axes, self.probability = tuple(axes), probability
+
+    def draw(self, count: int, like: Tensor, generator: Generator) -> Tensor:
+        """1 where an axis is flipped, else 0."""
+        return (uniform((count, len(self.axes)), 0, 1, like, generator) < self.probability).to(like)
+
+    def move_points(self, xyz: Tensor, draws: Tensor) -> Tensor:
+        """Change signs."""
+        signs = torch.ones_like(xyz)
+        for place, axis in enumerate(self.axes):
+            signs[:, "xy".index(axis)] = 1 - 2 * draws[:, place]
+        return xyz * signs
+
+    def move_boxes(self, boxes: Tensor, draws: Tensor) -> Tensor:
+        """Mirror centres, headings and velocities."""
+        for place, axis in enumerate(self.axes):
+            boxes = torch.where(draws[:, place, None] > 0, flip_boxes(boxes, axis), boxes)
+        return boxes
+
+
+@TRANSFORMS.register_module()
+class RotateScene(SceneTransform):
+    """Turn about the vertical axis by U(low, high) radians.
+
+    Args:
+        low: Smallest angle.
+        high: Largest angle.
+        probability: Share of the scenes that are turned.
+    """
+
+    def __init__(self, low: float = -math.pi / 4, high: float = math.pi / 4, probability: float = 1.0) -> None:
+        _check_interval("RotateScene", "angles", (low, high))
+        self.low, self.high, self.probability = low, high, probability
+
+    def draw(self, count: int, like: Tensor, generator: Generator) -> Tensor:
+        """Angles [count, 1]."""
+        angle = uniform((count, 1), self.low, self.high, like, generator)
+        return torch.where(uniform((count, 1), 0, 1, like, generator) < self.probability, angle, angle.new_zeros(()))
+
+    def move_points(self, xyz: Tensor, draws: Tensor) -> Tensor:
+        """Turn counter-clockwise."""
+        return torch.cat((rotate_bev(xyz[:, :2], draws[:, 0]), xyz[:, 2:]), dim=1)
+
+    def move_boxes(self, boxes: Tensor, draws: Tensor) -> Tensor:
+        """Turn centres, headings and velocities."""
+        angle = draws[:, 0]
+        moved = boxes.clone()
+        moved[:, :2] = rotate_bev(boxes[:, :2], angle)
+        moved[:, 6] = wrap_angle(boxes[:, 6] + angle)
+        moved[:, 7:9] = rotate_bev(boxes[:, 7:9], angle)
+        return moved
+
+
+@TRANSFORMS.register_module()
+class ScaleScene(SceneTransform):
+    """Multiply all lengths (and velocities) by one factor U(low, high)."""
+
+    def __init__(self, low: float = 0.95, high: float = 1.05, probability: float = 1.0) -> None:
+        _check_interval("ScaleScene", "factors", (low, high))
+        if low <= 0:
+            raise ConfigError(f"ScaleScene: factors must be positive, got low={low}")
+        self.low, self.high, self.probability = low, high, probability
+
+    def draw(self, count: int, like: Tensor, generator: Generator) -> Tensor:
+        """Factors [count, 1]."""
+        factor = uniform((count, 1), self.low, self.high, like, generator)
+        return torch.where(uniform((count, 1), 0, 1, like, generator) < self.probability, factor, factor.new_ones(()))
+
+    def move_points(self, xyz: Tensor, draws: Tensor) -> Tensor:
+        """Scale about the sensor."""
+        return xyz * draws
+
+    def move_boxes(self, boxes: Tensor, draws: Tensor) -> Tensor:
+        """Scale centres, sizes and velocities."""
+        return scale_boxes(boxes, draws)
+
+
+@TRANSFORMS.register_module()
+class TranslateScene(SceneTransform):
+    """Move by N(0, std) along each axis.
+
+    Args:
+        std: Metres, for all axes or one value for each of x, y, z.
+    """
+
+    def __init__(self, std: float | Sequence[float] = 0.2) -> None:
+        self.std = (std,) * 3 if isinstance(std, (int, float)) else tuple(std)
+        if len(self.std) != 3 or min(self.std) < 0:
+            raise ConfigError(f"TranslateScene: std must be one or three values of at least 0, got {std}")
+
+    def draw(self, count: int, like: Tensor, generator: Generator) -> Tensor:
+        """Shifts [count, 3]."""
+        if isinstance(generator, np.random.Generator):
+            draws = torch.from_numpy(generator.standard_normal((count, 3))).to(like)
+        else:
+            draws = draw_normal((count, 3), 1.0, like, generator)
+        return draws * like.new_tensor(self.std)
+
+    def move_points(self, xyz: Tensor, draws: Tensor) -> Tensor:
+        """Shift."""
+        return xyz + draws
+
+    def move_boxes(self, boxes: Tensor, draws: Tensor) -> Tensor:
+        """Shift centres."""
+        return torch.cat((boxes[:, :3] + draws, boxes[:, 3:]), dim=1)
+
+
+@TRANSFORMS.register_module()
+class RangeFilter:
+    """Keep points inside a range, and boxes whose centre is above or below its floor plan.
+
+    Args:
+        point_range: x, y, z from (inclusive), x, y, z to (exclusive), metres.
+        boxes: Filter the boxes too.
+    """
+
+    def __init__(self, point_range: Sequence[float], boxes: bool = True) -> None:
+        if len(point_range) != 6 or any(point_range[axis] >= point_range[axis + 3] for axis in range(3)):
+            raise ConfigError(f"RangeFilter: point_range must be x y z from, x y z to, got {list(point_range)}")
+        self.point_range = tuple(float(value) for value in point_range)
+        self.boxes = boxes
+
+    def __call__(self, scene: Scene, generator: Generator = None) -> Scene:
+        """A new sample or batch without what lies outside. Nothing is drawn."""
+        low, high = scene["points"].new_tensor(self.point_range).reshape(2, 3)
+        xyz = scene["points"][:, :3]
+        scene = select_rows(scene, ((xyz >= low) & (xyz < high)).all(dim=1), _PER_POINT, "offsets")
+        if not self.boxes:
+            return scene
+        centre, low, high = scene["boxes"][:, :2], low.to(scene["boxes"]), high.to(scene["boxes"])
+        inside = ((centre >= low[:2]) & (centre < high[:2])).all(dim=1)
+        return select_rows(scene, inside, _PER_BOX, "box_offsets")
+
+
+@TRANSFORMS.register_module()
+class BoxFilter:
+    """Keep boxes that can be learnt from: of a scored class, with enough points.
+
+    Args:
+        min_points: Least number of points; boxes with an unknown number (-1) stay.
+        scored: Drop boxes of label -1.
+    """
+
+    def __init__(self, min_points: int = 1, scored: bool = True) -> None:
+        self.min_points, self.scored = min_points, scored
+
+    def __call__(self, scene: Scene, generator: Generator = None) -> Scene:
+        """A new sample or batch with fewer boxes. Nothing is drawn."""
+        points = scene["box_points"]
+        keep = (points >= self.min_points) | (points < 0)
+        if self.scored:
+            keep = keep & (scene["box_labels"] >= 0)
+        return select_rows(scene, keep, _PER_BOX, "box_offsets")
+
+
+def select_rows(scene: Scene, keep: Tensor, names: Sequence[str], offsets: str) -> Scene:
+    """Keep some rows of the values ``names``; the offsets of a packed batch follow."""
+    changed = {name: scene[name][keep] for name in names if name in scene}
+    if offsets in scene:
+        before = torch.cat((keep.new_zeros(1, dtype=torch.int64), keep.cumsum(0)))
+        changed[offsets] = before[scene[offsets]]
+    return {**scene, **changed}
+
+
+@TRANSFORMS.register_module()
+class ShufflePoints:
+    """Put the points of every sample into random order."""
+
+    def __call__(self, scene: Scene, generator: Generator = None) -> Scene:
+        """A new sample or batch, shuffled."""
+        points = scene["points"]
+        keys = uniform((len(points),), 0, 1, points.new_empty(0, dtype=torch.float64), generator)
+        if "offsets" in scene:
+            samples = torch.arange(_sample_count(scene), device=points.device, dtype=keys.dtype)[:, None]
+            keys = keys + _spread(samples, scene["offsets"], len(points))[:, 0]
+        return {**scene, "points": points[keys.argsort()]}
