@@ -8,12 +8,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mae3d.checkpoints import point_mae
+from mae3d.checkpoints import point_mae, voxel_mae
 from mae3d.checkpoints.key_map import check_fit
 from mae3d.checkpoints.layout import Layout
 from mae3d.errors import CheckpointError
 
-SYSTEMS: dict[str, tuple[Layout, ...]] = {"point-mae": point_mae.LAYOUTS}
+SYSTEMS: dict[str, tuple[Layout, ...]] = {"point-mae": point_mae.LAYOUTS, "voxel-mae": voxel_mae.LAYOUTS}
 """System name, as typed on the command line -> its kinds of official files."""
 
 

@@ -3,9 +3,20 @@
 from mae3d.structures.mask import Mask
 from mae3d.structures.point_cloud import PointCloud
 from mae3d.structures.reconstruction import Reconstruction
+from mae3d.structures.scene_reconstruction import SceneReconstruction
 from mae3d.structures.sparse_tensor import SparseTensor
 from mae3d.structures.tokens import Tokens
 from mae3d.structures.voxel_mask import VoxelMask
 from mae3d.structures.voxels import VoxelGrid, Voxels
 
-__all__ = ["Mask", "PointCloud", "Reconstruction", "SparseTensor", "Tokens", "VoxelGrid", "VoxelMask", "Voxels"]
+__all__ = [
+    "Mask",
+    "PointCloud",
+    "Reconstruction",
+    "SceneReconstruction",
+    "SparseTensor",
+    "Tokens",
+    "VoxelGrid",
+    "VoxelMask",
+    "Voxels",
+]

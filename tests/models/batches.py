@@ -22,7 +22,22 @@ def point_batch(seed: int) -> Batch:
     }
 
 
-BATCHES: dict[str, Callable[[int], Batch]] = {"points": point_batch}
+def lidar_batch(seed: int) -> Batch:
+    """Three packed clouds of 200, 0 and 320 points inside +-8 m and +-2 m, with a lag, and their boxes."""
+    generator = torch.Generator().manual_seed(seed)
+    points = torch.rand(520, 4, generator=generator) * torch.tensor([16, 16, 4, 0.5]) - torch.tensor([8, 8, 2, 0])
+    return {
+        "points": points,
+        "offsets": torch.tensor([0, 200, 200, 520]),
+        "boxes": torch.tensor([[2.0, 1.0, 0.0, 4.0, 2.0, 1.5, 0.3, 1.0, 0.0], [-3, -2, 0, 1, 1, 2, 0, 0, 0]]),
+        "box_labels": torch.tensor([0, 1]),
+        "box_points": torch.tensor([20, 5]),
+        "box_offsets": torch.tensor([0, 1, 1, 2]),
+        "index": torch.arange(3),
+    }
+
+
+BATCHES: dict[str, Callable[[int], Batch]] = {"points": point_batch, "lidar": lidar_batch}
 
 
 def example_batch(model: nn.Module, seed: int = 0) -> Batch:

@@ -2,6 +2,7 @@
 
 from mae3d.models.backbones.bev import SECONDFPN, AttachedConvs, BaseBEVBackbone, BEVSequential, bev_map
 from mae3d.models.backbones.sparse_voxel import VoxelBackBone8x, VoxelResBackBone8x
+from mae3d.models.backbones.sst import SSTBackbone
 from mae3d.models.backbones.vit import ViT
 
 __all__ = [
@@ -9,6 +10,7 @@ __all__ = [
     "AttachedConvs",
     "BEVSequential",
     "BaseBEVBackbone",
+    "SSTBackbone",
     "ViT",
     "VoxelBackBone8x",
     "VoxelResBackBone8x",

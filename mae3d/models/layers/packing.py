@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import groupby
 
 import torch
 from torch import Tensor
@@ -33,6 +35,11 @@ class Packing:
     def batch_size(self) -> int:
         """B."""
         return self.offsets.shape[0] - 1
+
+    @cached_property
+    def runs(self) -> list[tuple[int, int]]:
+        """(tokens, samples) of each run of neighbouring samples of equal length; reads the offsets back once."""
+        return [(length, len(list(run))) for length, run in groupby(self.offsets.diff().tolist())]
 
     def prepend(self, count: int) -> tuple[Packing, Tensor, Tensor]:
         """Room for ``count`` further tokens at the head of every sample.

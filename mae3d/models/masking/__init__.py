@@ -2,5 +2,6 @@
 
 from mae3d.models.masking.block import BlockMasking
 from mae3d.models.masking.random import RandomMasking
+from mae3d.models.masking.voxels import VoxelMasking
 
-__all__ = ["BlockMasking", "RandomMasking"]
+__all__ = ["BlockMasking", "RandomMasking", "VoxelMasking"]

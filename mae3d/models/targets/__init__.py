@@ -1,5 +1,6 @@
 """Targets: what must be predicted at masked tokens."""
 
 from mae3d.models.targets.point_patches import PointPatchTarget
+from mae3d.models.targets.voxels import VoxelPointTarget
 
-__all__ = ["PointPatchTarget"]
+__all__ = ["PointPatchTarget", "VoxelPointTarget"]

@@ -1,5 +1,14 @@
 """Tokenizers: samples to tokens."""
 
 from mae3d.models.tokenizers.point_patches import MiniPointNet, PointPatches, PointPatchTokenizer, cut_patches
+from mae3d.models.tokenizers.voxels import DynamicVFE, MeanVFE, VoxelTokenizer
 
-__all__ = ["MiniPointNet", "PointPatchTokenizer", "PointPatches", "cut_patches"]
+__all__ = [
+    "DynamicVFE",
+    "MeanVFE",
+    "MiniPointNet",
+    "PointPatchTokenizer",
+    "PointPatches",
+    "VoxelTokenizer",
+    "cut_patches",
+]
