@@ -95,17 +95,17 @@ class Attention(nn.Module):
 
         ``position``, of the shape of ``x``, is added to what queries and keys are made of, not to the values.
         """
-        bias = self.qkv.bias
+        rows = (part.unflatten(-1, (self.num_heads, -1)) for part in self._project(x, position))  # each [..., H, D]
+        return self.proj(attention(*rows, packing).flatten(-2))
+
+    def _project(self, x: Tensor, position: Tensor | None) -> tuple[Tensor, ...]:
+        """Queries, keys and values, each [..., C]."""
+        weight, bias = self.qkv.weight, self.qkv.bias
         if self.q_bias is not None:
             bias = torch.cat((self.q_bias, torch.zeros_like(self.v_bias), self.v_bias))
-        qkv = self._project(x, bias, position)
-        query, key, value = qkv.unflatten(-1, (3, self.num_heads, -1)).unbind(-3)  # each [..., H, D]
-        return self.proj(attention(query, key, value, packing).flatten(-2))
-
-    def _project(self, x: Tensor, bias: Tensor | None, position: Tensor | None) -> Tensor:
-        weight = self.qkv.weight
         if position is None:
-            return F.linear(x, weight, bias)
+            return F.linear(x, weight, bias).chunk(3, dim=-1)
         split = 2 * x.shape[-1]
         head, tail = (None, None) if bias is None else (bias[:split], bias[split:])
-        return torch.cat((F.linear(x + position, weight[:split], head), F.linear(x, weight[split:], tail)), dim=-1)
+        both = F.linear(x + position, weight[:split], head)
+        return *both.chunk(2, dim=-1), F.linear(x, weight[split:], tail)

@@ -212,7 +212,10 @@ class VoxelMAE(BaseModel):
         generator: torch.Generator | None = None,
     ) -> dict[str, Tensor]:
         """Weighted training losses of one batch; the runner adds them up."""
-        result = self.predict_masked(points, mask, generator, offsets=offsets)
+        return self.weigh(self.predict_masked(points, mask, generator, offsets=offsets))
+
+    def weigh(self, result: VoxelPrediction) -> dict[str, Tensor]:
+        """Losses of one pass, each times its weight."""
         prediction, target, weights = result.prediction, result.target, self.objectives
         losses = {}
         if prediction.points is not None:
@@ -240,7 +243,17 @@ class VoxelMAE(BaseModel):
         if mask.num_voxels != len(voxels):
             raise ValueError(f"VoxelMAE: the mask is of {mask.num_voxels} voxels, the batch has {len(voxels)}")
         latents = self.encoder(voxels.select(mask.visible)).features
-        decoded = self.decoder(latents, voxels, mask)
+        return self.compare(self.decoder(latents, voxels, mask), points, voxels, mask, generator)
+
+    def compare(
+        self,
+        decoded: Tensor,
+        points: Tensor,
+        voxels: Voxels,
+        mask: VoxelMask,
+        generator: torch.Generator | None = None,
+    ) -> VoxelPrediction:
+        """Predictions from the decoder's features [V + E, C], beside their targets."""
         prediction = self.prediction(decoded, mask)
         target, target_offsets = self._targets(prediction, points, voxels, mask, generator)
         return VoxelPrediction(prediction, target, target_offsets, decoded, mask, voxels)
