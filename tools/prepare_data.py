@@ -7,6 +7,14 @@
     python tools/prepare_data.py shapenetpart --root data/shapenetcore_partanno_segmentation_benchmark_v0_normal
     python tools/prepare_data.py fewshot --root data/ModelNetFewshot --modelnet <modelnet40_normal_resampled>
     python tools/prepare_data.py simulated-objects --root data --layouts shapenet55 modelnet40 --count 2000
+    python tools/prepare_data.py nuscenes --root data/nuscenes --workers 8
+    python tools/prepare_data.py nuscenes --root data/nuscenes --infos nuscenes_infos_train.pkl --splits train
+    python tools/prepare_data.py kitti --root data/kitti --ground-truth-database
+    python tools/prepare_data.py once --root data/once --splits train val raw_small
+    python tools/prepare_data.py waymo --root data/waymo
+    python tools/prepare_data.py argoverse2 --root data/argoverse2
+    python tools/prepare_data.py semantickitti --root data/semantickitti/dataset
+    python tools/prepare_data.py simulated-drives --root data --layouts nuscenes kitti once --scenes 8 2
 
 Exits with 1 where something is missing or damaged. An interrupted build goes on where it stopped.
 """
@@ -19,6 +27,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from mae3d.datasets.layout_report import LayoutReport, read_everything
+from mae3d.datasets.lidar import prepare
 from mae3d.datasets.objects import (
     ModelNet40,
     ModelNet40HDF5,
@@ -31,8 +41,11 @@ from mae3d.datasets.objects import (
 )
 from mae3d.datasets.objects.modelnet40 import cache_path
 from mae3d.datasets.parallel import ProgressLine
+from mae3d.datasets.simulators.driving.kitti_layout import KittiPlan, write_kitti
+from mae3d.datasets.simulators.driving.nuscenes_layout import NuScenesPlan, write_nuscenes
+from mae3d.datasets.simulators.driving.once_layout import OncePlan, write_once
 from mae3d.datasets.simulators.objects import layouts, scans
-from mae3d.errors import Mae3dError
+from mae3d.errors import ConfigError, Mae3dError
 
 LAYOUTS = {
     "shapenet55": "ShapeNet55-34",
@@ -45,14 +58,14 @@ LAYOUTS = {
 """Data set -> its folder below the data root, as the published configs name them."""
 
 
-def prepare_shapenet55(args: argparse.Namespace) -> checks.LayoutReport:
+def prepare_shapenet55(args: argparse.Namespace) -> LayoutReport:
     """Check ShapeNet55."""
     report = checks.check_shapenet55(args.root)
     _read(args, report, lambda split: ShapeNet55(args.root, split, npoints=None, on_error="skip"))
     return report
 
 
-def prepare_modelnet40(args: argparse.Namespace) -> checks.LayoutReport:
+def prepare_modelnet40(args: argparse.Namespace) -> LayoutReport:
     """Check ModelNet40 and build the caches that are missing."""
     report = checks.check_modelnet40(args.root, args.num_category)
     if not report.problems and not args.check_only:
@@ -71,14 +84,14 @@ def prepare_modelnet40(args: argparse.Namespace) -> checks.LayoutReport:
     return report
 
 
-def prepare_modelnet40_hdf5(args: argparse.Namespace) -> checks.LayoutReport:
+def prepare_modelnet40_hdf5(args: argparse.Namespace) -> LayoutReport:
     """Check the HDF5 form of ModelNet40."""
     report = checks.check_modelnet40_hdf5(args.root)
     _read(args, report, lambda split: ModelNet40HDF5(args.root, split, npoints=None, on_error="skip"))
     return report
 
 
-def prepare_scanobjectnn(args: argparse.Namespace) -> checks.LayoutReport:
+def prepare_scanobjectnn(args: argparse.Namespace) -> LayoutReport:
     """Check ScanObjectNN."""
     report = checks.check_scanobjectnn(args.root)
     variants = sorted({line.split(" ", 1)[0] for line in report.found})
@@ -87,14 +100,14 @@ def prepare_scanobjectnn(args: argparse.Namespace) -> checks.LayoutReport:
     return report
 
 
-def prepare_shapenetpart(args: argparse.Namespace) -> checks.LayoutReport:
+def prepare_shapenetpart(args: argparse.Namespace) -> LayoutReport:
     """Check ShapeNetPart."""
     report = checks.check_shapenetpart(args.root)
     _read(args, report, lambda split: ShapeNetPart(args.root, split, on_error="skip"))
     return report
 
 
-def prepare_fewshot(args: argparse.Namespace) -> checks.LayoutReport:
+def prepare_fewshot(args: argparse.Namespace) -> LayoutReport:
     """Check the few-shot folds, and draw those that are missing from the ModelNet40 caches."""
     if args.modelnet is not None and not args.check_only:
         caches.build_fewshot_folds(
@@ -103,9 +116,9 @@ def prepare_fewshot(args: argparse.Namespace) -> checks.LayoutReport:
     return checks.check_fewshot(args.root, args.ways, args.shots, args.folds)
 
 
-def prepare_simulated(args: argparse.Namespace) -> checks.LayoutReport:
+def prepare_simulated(args: argparse.Namespace) -> LayoutReport:
     """Write simulated objects in the wanted layouts."""
-    report = checks.LayoutReport(args.root)
+    report = LayoutReport(args.root)
     chosen = [name for name in LAYOUTS if name in args.layouts]
     for name in chosen:
         root = args.root / LAYOUTS[name]
@@ -135,7 +148,48 @@ def prepare_simulated(args: argparse.Namespace) -> checks.LayoutReport:
     return report
 
 
-def _read(args: argparse.Namespace, report: checks.LayoutReport, build: Callable[[str], ObjectDataset]) -> None:
+def prepare_drives(args: argparse.Namespace) -> LayoutReport:
+    """Check driving data, name what is missing and build the frame index of each split."""
+    if getattr(args, "infos", None):
+        if len(args.splits or ()) != 1:
+            raise ConfigError("--infos needs --splits with the one name under which the frames are indexed")
+        return prepare.prepare_infos(args.root, args.infos, args.splits[0])
+    request = prepare.Request(
+        splits=args.splits,
+        check_only=args.check_only,
+        rebuild=args.rebuild,
+        deep=args.deep,
+        sweeps=args.sweeps,
+        database=args.ground_truth_database,
+        workers=args.workers,
+    )
+    return prepare.prepare(args.dataset, args.root, request)
+
+
+def prepare_simulated_drives(args: argparse.Namespace) -> LayoutReport:
+    """Write simulated drives in the wanted layouts and build their indices."""
+    train, val = args.scenes
+    report = LayoutReport(args.root)
+    writers = {
+        "nuscenes": lambda root: write_nuscenes(
+            NuScenesPlan(root, train, val, args.frames, args.seed), workers=args.workers
+        ),
+        "kitti": lambda root: write_kitti(
+            KittiPlan(root, train * args.frames, val * args.frames, args.seed), workers=args.workers
+        ),
+        "once": lambda root: write_once(
+            OncePlan(root, train, val, train, args.frames, args.seed), workers=args.workers
+        ),
+    }
+    for name in args.layouts:
+        writers[name](args.root / name)
+        built = prepare.prepare(name, args.root / name, prepare.Request(rebuild=True, workers=args.workers))
+        report.found += [f"{name}: {line}" for line in built.found]
+        report.problems += [f"{name}: {line}" for line in built.problems]
+    return report
+
+
+def _read(args: argparse.Namespace, report: LayoutReport, build: Callable[[str], ObjectDataset]) -> None:
     """With --deep, load every sample of both splits."""
     if not args.deep:
         return
@@ -145,12 +199,12 @@ def _read(args: argparse.Namespace, report: checks.LayoutReport, build: Callable
         except Mae3dError as error:
             report.problems.append(str(error))
             continue
-        checks.read_everything(
+        read_everything(
             dataset, report, f"{split} samples", workers=args.workers, progress=ProgressLine(f"reading {split}")
         )
 
 
-COMMANDS: dict[str, Callable[[argparse.Namespace], checks.LayoutReport]] = {
+COMMANDS: dict[str, Callable[[argparse.Namespace], LayoutReport]] = {
     "shapenet55": prepare_shapenet55,
     "modelnet40": prepare_modelnet40,
     "modelnet40_hdf5": prepare_modelnet40_hdf5,
@@ -158,6 +212,8 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], checks.LayoutReport]] = {
     "shapenetpart": prepare_shapenetpart,
     "fewshot": prepare_fewshot,
     "simulated-objects": prepare_simulated,
+    **dict.fromkeys(prepare.DRIVE_SETS, prepare_drives),
+    "simulated-drives": prepare_simulated_drives,
 }
 
 
@@ -172,7 +228,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         command.add_argument("--root", type=Path, required=True, help="folder of the data set")
         command.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes (default: all cores)")
         command.add_argument("--seed", type=int, default=0, help="seed of caches, folds and simulations")
-        if name != "simulated-objects":
+        if not name.startswith("simulated"):
             command.add_argument("--check-only", action="store_true", help="build nothing")
             command.add_argument("--deep", action="store_true", help="load every sample")
         if name == "modelnet40":
@@ -187,6 +243,17 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
             command.add_argument("--layouts", nargs="+", choices=list(LAYOUTS), default=["shapenet55", "modelnet40"])
             command.add_argument("--count", type=int, default=1000, help="clouds (scans) of each layout")
             command.add_argument("--points", type=int, help="points of a stored cloud (default: as published)")
+        if name in prepare.DRIVE_SETS:
+            command.add_argument("--splits", nargs="+", help="default: all that are there")
+            command.add_argument("--rebuild", action="store_true", help="make indices that exist again")
+            command.add_argument("--sweeps", type=int, default=1, help="point files of a sample (database, --deep)")
+            command.add_argument("--ground-truth-database", action="store_true", help="cut out the training objects")
+        if name == "nuscenes":
+            command.add_argument("--infos", help="info file of mmdet3d or OpenPCDet to read instead of the tables")
+        if name == "simulated-drives":
+            command.add_argument("--layouts", nargs="+", choices=("nuscenes", "kitti", "once"), default=["nuscenes"])
+            command.add_argument("--scenes", type=int, nargs=2, default=(8, 2), metavar=("TRAIN", "VAL"))
+            command.add_argument("--frames", type=int, default=20, help="(key) frames of a scene")
     return parser.parse_args(arguments)
 
 

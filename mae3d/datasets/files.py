@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -42,6 +44,16 @@ def read_npy(path: Path, hint: str) -> np.ndarray:
         return np.load(path, allow_pickle=False)
     except (ValueError, EOFError, OSError) as error:
         raise DataError(f"{path}: not a readable .npy file ({error}). {hint}") from error
+
+
+def read_npz(path: Path, hint: str) -> dict[str, np.ndarray]:
+    """All arrays of a .npz file; pickled objects are refused."""
+    require_file(path, hint)
+    try:
+        with np.load(path, allow_pickle=False) as content:
+            return dict(content)
+    except (ValueError, EOFError, OSError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+        raise DataError(f"{path}: not a readable .npz file ({error}). {hint}") from error
 
 
 def read_table(path: Path, hint: str, *, delimiter: str | None = None) -> np.ndarray:

@@ -5,6 +5,7 @@ Frame: the ego vehicle's (x ahead, y left, z up, origin at the rear axle), in wh
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ import torch
 from mae3d.datasets.files import require_file
 from mae3d.datasets.lidar.frame_index import Frame, FrameIndex
 from mae3d.datasets.lidar.sequences import earlier_sweeps, with_velocities
-from mae3d.datasets.parallel import Progress
+from mae3d.datasets.parallel import Progress, run_parallel
 from mae3d.errors import DataError, MissingExtraError
 from mae3d.structures.box_conventions import quaternion_matrix, quaternion_yaw
 
@@ -77,7 +78,12 @@ def read_feather(path: Path, columns: tuple[str, ...]) -> dict[str, np.ndarray]:
 
 
 def read_argoverse2(
-    root: str | Path, split: str | None = None, *, max_sweeps: int = 10, progress: Progress | None = None
+    root: str | Path,
+    split: str | None = None,
+    *,
+    max_sweeps: int = 10,
+    workers: int = 0,
+    progress: Progress | None = None,
 ) -> FrameIndex:
     """Index of all sweeps of a split.
 
@@ -85,6 +91,7 @@ def read_argoverse2(
         root: Folder that holds ``train/``, ``val/`` and ``test/``.
         split: One of them; None: the logs lie in ``root`` itself.
         max_sweeps: Point files of a frame that are indexed, its own included.
+        workers: Processes.
         progress: Told after each log.
 
     Raises:
@@ -96,15 +103,11 @@ def read_argoverse2(
     logs = sorted(path.parent.parent for path in folder.glob("*/sensors/lidar"))
     if not logs:
         raise DataError(f"{folder}: holds no LOG/sensors/lidar folder")
-    frames = []
-    for done, log in enumerate(logs, start=1):
-        frames += _log(root, log, max_sweeps)
-        if progress is not None:
-            progress(done, len(logs))
-    return FrameIndex.from_frames("argoverse2", CLASSES, frames)
+    drives = run_parallel(partial(_log, root, max_sweeps), logs, workers=workers, progress=progress)
+    return FrameIndex.from_frames("argoverse2", CLASSES, [frame for drive in drives for frame in drive])
 
 
-def _log(root: Path, log: Path, max_sweeps: int) -> list[Frame]:
+def _log(root: Path, max_sweeps: int, log: Path) -> list[Frame]:
     files = sorted((log / "sensors" / "lidar").glob("*.feather"))
     if not files:
         raise DataError(f"{log / 'sensors' / 'lidar'}: holds no .feather file. {_HINT}")

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mae3d.datasets.files import atomic_write, require_file
+from mae3d.datasets.files import atomic_write, read_npz
 from mae3d.errors import DataError
 
 SCHEMA_VERSION = 1
@@ -173,12 +173,7 @@ class FrameIndex:
         """
         path = Path(path)
         hint = "Make it with tools/prepare_data.py."
-        require_file(path, hint)
-        try:
-            with np.load(path, allow_pickle=False) as content:
-                arrays = dict(content)
-        except (ValueError, OSError, EOFError, KeyError) as error:
-            raise DataError(f"{path}: not a readable index ({error}). {hint}") from error
+        arrays = read_npz(path, hint)
         header = json.loads(str(arrays.pop("header", '{"schema": 0}')))
         if header["schema"] != SCHEMA_VERSION:
             raise DataError(f"{path}: index of schema {header['schema']}, this version reads {SCHEMA_VERSION}. {hint}")

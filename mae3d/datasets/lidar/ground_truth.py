@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader
 
-from mae3d.datasets.files import atomic_write, require_file
+from mae3d.datasets.files import atomic_write, read_npz, require_file
 from mae3d.datasets.lidar.base import LidarDataset
 from mae3d.datasets.parallel import Progress
 from mae3d.errors import ConfigError, DataError
@@ -68,19 +68,17 @@ class GroundTruthDatabase:
             DataError: a missing or damaged file, or one of another version.
         """
         path = Path(path)
-        require_file(path, _HINT)
-        require_file(points_path(path), _HINT)
-        try:
-            with np.load(path, allow_pickle=False) as content:
-                arrays = dict(content)
-            header = json.loads(str(arrays.pop("header")))
-            points = np.load(points_path(path), mmap_mode="r", allow_pickle=False)
-        except (ValueError, OSError, EOFError, KeyError) as error:
-            raise DataError(f"{path}: not a readable database ({error}). {_HINT}") from error
+        arrays = read_npz(path, _HINT)
+        header = json.loads(str(arrays.pop("header", '{"schema": 0}')))
         if header["schema"] != SCHEMA_VERSION:
             raise DataError(
                 f"{path}: database of schema {header['schema']}, this version reads {SCHEMA_VERSION}. {_HINT}"
             )
+        require_file(points_path(path), _HINT)
+        try:
+            points = np.load(points_path(path), mmap_mode="r", allow_pickle=False)
+        except (ValueError, OSError) as error:
+            raise DataError(f"{points_path(path)}: not a readable .npy file ({error}). {_HINT}") from error
         if len(points) != arrays["offsets"][-1]:
             raise DataError(f"{path}: {len(points)} points stored, {arrays['offsets'][-1]} expected. {_HINT}")
         return cls(classes=tuple(header["classes"]), points=points, **arrays)

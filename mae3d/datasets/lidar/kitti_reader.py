@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from mae3d.datasets.lidar.kitti_files import (
     read_labels,
     read_png_size,
 )
-from mae3d.datasets.parallel import Progress
+from mae3d.datasets.parallel import Progress, run_parallel
 from mae3d.errors import ConfigError, DataError
 from mae3d.structures.box_conventions import from_kitti_camera
 
@@ -26,7 +27,7 @@ CLASSES = ("Car", "Pedestrian", "Cyclist")
 SPLITS = ("train", "val", "trainval", "test")
 
 
-def read_kitti(root: str | Path, split: str, *, progress: Progress | None = None) -> FrameIndex:
+def read_kitti(root: str | Path, split: str, *, workers: int = 0, progress: Progress | None = None) -> FrameIndex:
     """Index of a split.
 
     All objects are kept: those of other categories, and regions that are not labelled (``DontCare``, boxes of size 0
@@ -38,6 +39,7 @@ def read_kitti(root: str | Path, split: str, *, progress: Progress | None = None
     Args:
         root: Folder that holds ``ImageSets/``, ``training/`` and ``testing/``.
         split: "train", "val", "trainval", "test", or "training" for all frames of the folder of that name.
+        workers: Processes.
         progress: Told after each frame.
 
     Raises:
@@ -46,12 +48,8 @@ def read_kitti(root: str | Path, split: str, *, progress: Progress | None = None
     """
     root = Path(root)
     folder = root / ("testing" if split == "test" else "training")
-    numbers = frame_numbers(root, split)
-    frames = []
-    for number in numbers:
-        frames.append(_frame(root, folder, number))
-        if progress is not None:
-            progress(len(frames), len(numbers))
+    read = partial(_frame, root, folder)
+    frames = run_parallel(read, frame_numbers(root, split), workers=workers, progress=progress)
     return FrameIndex.from_frames("kitti", CLASSES, frames)
 
 

@@ -8,6 +8,7 @@ camera and are moved to the lidar with ``Tr`` of ``calib.txt``.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from mae3d.datasets.files import read_lines
 from mae3d.datasets.lidar.frame_index import Frame, FrameIndex
 from mae3d.datasets.lidar.kitti_files import read_matrices
 from mae3d.datasets.lidar.sequences import earlier_sweeps
+from mae3d.datasets.parallel import Progress, run_parallel
 from mae3d.errors import ConfigError, DataError
 
 SPLITS = {
@@ -29,21 +31,30 @@ MAX_GAP = 0.35  # seconds; the lidar turns ten times a second
 _HINT = "Copy it again from the original archive."
 
 
-def read_semantickitti(root: str | Path, split: str | Sequence[str], *, max_sweeps: int = 10) -> FrameIndex:
+def read_semantickitti(
+    root: str | Path,
+    split: str | Sequence[str],
+    *,
+    max_sweeps: int = 10,
+    workers: int = 0,
+    progress: Progress | None = None,
+) -> FrameIndex:
     """Index of the sequences of a split.
 
     Args:
         root: Folder that holds ``sequences/`` (and ``poses/``), often named ``dataset``.
         split: "train", "val", "test", or names of sequences.
         max_sweeps: Point files of a frame that are indexed, its own included.
+        workers: Processes.
+        progress: Told after each sequence.
 
     Raises:
         ConfigError: an unknown split.
         DataError: a missing or damaged file, or counts of sweeps, poses and times that differ.
     """
     root = Path(root)
-    frames = [frame for name in _sequences(split) for frame in _sequence(root, name, max_sweeps)]
-    return FrameIndex.from_frames("semantickitti", (), frames)
+    drives = run_parallel(partial(_sequence, root, max_sweeps), _sequences(split), workers=workers, progress=progress)
+    return FrameIndex.from_frames("semantickitti", (), [frame for drive in drives for frame in drive])
 
 
 def _sequences(split: str | Sequence[str]) -> Sequence[str]:
@@ -54,7 +65,7 @@ def _sequences(split: str | Sequence[str]) -> Sequence[str]:
     return SPLITS[split]
 
 
-def _sequence(root: Path, name: str, max_sweeps: int) -> list[Frame]:
+def _sequence(root: Path, max_sweeps: int, name: str) -> list[Frame]:
     folder = root / "sequences" / name
     files = sorted((folder / "velodyne").glob("*.bin"))
     if not files:

@@ -7,6 +7,7 @@ turned by 90 degrees about z.
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ import torch
 from mae3d.datasets.files import read_lines, require_file
 from mae3d.datasets.lidar.frame_index import Frame, FrameIndex
 from mae3d.datasets.lidar.sequences import earlier_sweeps
-from mae3d.datasets.parallel import Progress
+from mae3d.datasets.parallel import Progress, run_parallel
 from mae3d.errors import ConfigError, DataError
 from mae3d.structures.box_conventions import quaternion_matrix
 from mae3d.structures.boxes import transform_boxes
@@ -30,7 +31,9 @@ MAX_GAP = 0.75  # seconds; two published frames a second
 _HINT = "Copy it again from the original archive."
 
 
-def read_once(root: str | Path, split: str, *, max_sweeps: int = 4, progress: Progress | None = None) -> FrameIndex:
+def read_once(
+    root: str | Path, split: str, *, max_sweeps: int = 4, workers: int = 0, progress: Progress | None = None
+) -> FrameIndex:
     """Index of a split.
 
     "train" and "val" keep annotated frames that show an object, as the published loaders do; "test" and the raw
@@ -40,6 +43,7 @@ def read_once(root: str | Path, split: str, *, max_sweeps: int = 4, progress: Pr
         root: Folder that holds ``ImageSets/`` and ``data/``.
         split: "train", "val", "test", "raw_small", "raw_medium" or "raw_large".
         max_sweeps: Point files of a frame that are indexed, its own included; sweeps are half a second apart.
+        workers: Processes.
         progress: Told after each sequence.
 
     Raises:
@@ -47,13 +51,9 @@ def read_once(root: str | Path, split: str, *, max_sweeps: int = 4, progress: Pr
         DataError: a missing or damaged file.
     """
     root = Path(root)
-    names = sequence_names(root, split)
-    frames = []
-    for done, name in enumerate(names, start=1):
-        frames += _sequence(root, name, labelled=split in ("train", "val"), max_sweeps=max_sweeps)
-        if progress is not None:
-            progress(done, len(names))
-    return FrameIndex.from_frames("once", CLASSES, frames)
+    read = partial(_sequence, root, labelled=split in ("train", "val"), max_sweeps=max_sweeps)
+    drives = run_parallel(read, sequence_names(root, split), workers=workers, progress=progress)
+    return FrameIndex.from_frames("once", CLASSES, [frame for drive in drives for frame in drive])
 
 
 def sequence_names(root: Path, split: str) -> list[str]:

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from mae3d.datasets.files import read_npy, require_file
+from mae3d.datasets.files import read_npy, read_npz, require_file
 from mae3d.datasets.lidar.base import LidarDataset
 from mae3d.datasets.lidar.frame_index import Frame, FrameIndex
 from mae3d.datasets.lidar.point_files import read_bin
@@ -169,16 +169,7 @@ class SequenceFolder(LidarDataset):
             return read_bin(path, 4)
         if path.suffix == ".npy":
             return _four_columns(read_npy(path, _HINT), path)
-        return _from_arrays(_read_npz(path), path)
-
-
-def _read_npz(path: Path) -> dict[str, np.ndarray]:
-    require_file(path, _HINT)
-    try:
-        with np.load(path, allow_pickle=False) as content:
-            return dict(content)
-    except (ValueError, OSError, EOFError, KeyError) as error:
-        raise DataError(f"{path}: not a readable .npz file ({error}). {_HINT}") from error
+        return _from_arrays(read_npz(path, _HINT), path)
 
 
 def _from_arrays(arrays: dict[str, np.ndarray], path: Path) -> np.ndarray:

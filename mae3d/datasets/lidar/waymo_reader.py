@@ -12,6 +12,7 @@ running what they hold.
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from mae3d.datasets.array_pickle import load_array_pickle
 from mae3d.datasets.files import read_lines
 from mae3d.datasets.lidar.frame_index import Frame, FrameIndex
 from mae3d.datasets.lidar.sequences import earlier_sweeps
-from mae3d.datasets.parallel import Progress
+from mae3d.datasets.parallel import Progress, run_parallel
 from mae3d.errors import ConfigError, DataError
 
 CLASSES = ("Vehicle", "Pedestrian", "Cyclist")
@@ -37,6 +38,7 @@ def read_waymo(
     *,
     processed: str = PROCESSED,
     max_sweeps: int = 5,
+    workers: int = 0,
     progress: Progress | None = None,
 ) -> FrameIndex:
     """Index of all frames of a split.
@@ -49,6 +51,7 @@ def read_waymo(
         split: "train", "val" or "test".
         processed: Name of the folder of sequences.
         max_sweeps: Point files of a frame that are indexed, its own included.
+        workers: Processes.
         progress: Told after each sequence.
 
     Raises:
@@ -56,13 +59,9 @@ def read_waymo(
         DataError: a missing, damaged or dangerous file.
     """
     root = Path(root)
-    names = sequence_names(root, split)
-    frames = []
-    for done, name in enumerate(names, start=1):
-        frames += _sequence(root, processed, name, max_sweeps)
-        if progress is not None:
-            progress(done, len(names))
-    return FrameIndex.from_frames("waymo", CLASSES, frames)
+    read = partial(_sequence, root, processed, max_sweeps)
+    drives = run_parallel(read, sequence_names(root, split), workers=workers, progress=progress)
+    return FrameIndex.from_frames("waymo", CLASSES, [frame for drive in drives for frame in drive])
 
 
 def sequence_names(root: Path, split: str) -> list[str]:
@@ -83,7 +82,7 @@ def info_path(root: Path, processed: str, name: str) -> Path:
     return root / processed / name / f"{name}.pkl"
 
 
-def _sequence(root: Path, processed: str, name: str, max_sweeps: int) -> list[Frame]:
+def _sequence(root: Path, processed: str, max_sweeps: int, name: str) -> list[Frame]:
     path = info_path(root, processed, name)
     infos = load_array_pickle(path, _HINT)
     try:
