@@ -1,6 +1,7 @@
 """Heads: what is learned downstream of a pre-trained encoder."""
 
 from mae3d.models.heads.classification import PointClassifier, classification_head
+from mae3d.models.heads.detection import AnchorHead, CenterHead, Detector
 from mae3d.models.heads.part_segmentation import PointPartSegmenter
 from mae3d.models.heads.point_mae import (
     PointMAEClassifier,
@@ -11,6 +12,9 @@ from mae3d.models.heads.point_mae import (
 from mae3d.models.heads.voting import Voting
 
 __all__ = [
+    "AnchorHead",
+    "CenterHead",
+    "Detector",
     "PointClassifier",
     "PointMAEClassifier",
     "PointMAESegmenter",

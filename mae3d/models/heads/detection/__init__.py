@@ -1,0 +1,29 @@
+"""Detection of objects in driving scenes."""
+
+from mae3d.models.heads.detection.anchor_head import AnchorHead
+from mae3d.models.heads.detection.center_head import CenterHead
+from mae3d.models.heads.detection.detector import Detector
+from mae3d.models.heads.detection.presets import (
+    centerpoint_nuscenes,
+    centerpoint_pillar,
+    centerpoint_tiny,
+    centerpoint_waymo,
+    second_kitti,
+    sst_centerpoint,
+    sst_nuscenes,
+)
+from mae3d.models.heads.detection.suppression import Suppression
+
+__all__ = [
+    "AnchorHead",
+    "CenterHead",
+    "Detector",
+    "Suppression",
+    "centerpoint_nuscenes",
+    "centerpoint_pillar",
+    "centerpoint_tiny",
+    "centerpoint_waymo",
+    "second_kitti",
+    "sst_centerpoint",
+    "sst_nuscenes",
+]
