@@ -3,6 +3,16 @@
 from mae3d.evaluation.accuracy import Accuracy, VotedAccuracy
 from mae3d.evaluation.few_shot import FewShotSummary
 from mae3d.evaluation.linear_svm import PROTOCOLS, LinearSVM, SvmProtocol
+from mae3d.evaluation.nuscenes_frames import NuScenesMetric
 from mae3d.evaluation.part_iou import PartIoU
 
-__all__ = ["PROTOCOLS", "Accuracy", "FewShotSummary", "LinearSVM", "PartIoU", "SvmProtocol", "VotedAccuracy"]
+__all__ = [
+    "PROTOCOLS",
+    "Accuracy",
+    "FewShotSummary",
+    "LinearSVM",
+    "NuScenesMetric",
+    "PartIoU",
+    "SvmProtocol",
+    "VotedAccuracy",
+]
