@@ -9,6 +9,7 @@ from mae3d.datasets.lidar.nuscenes import NuScenes
 from mae3d.datasets.lidar.once import Once
 from mae3d.datasets.lidar.semantickitti import SemanticKitti
 from mae3d.datasets.lidar.sequence_folder import SequenceFolder
+from mae3d.datasets.lidar.simulated import SimulatedDrives
 from mae3d.datasets.lidar.waymo import Waymo
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "Once",
     "SemanticKitti",
     "SequenceFolder",
+    "SimulatedDrives",
     "Waymo",
     "collate_packed",
 ]
