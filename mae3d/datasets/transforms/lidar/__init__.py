@@ -11,6 +11,7 @@ from mae3d.datasets.transforms.lidar.scene import (
     ShufflePoints,
     TranslateScene,
 )
+from mae3d.datasets.transforms.lidar.sensing import SensingReport, SkipSectors, sensing_table
 
 __all__ = [
     "BoxFilter",
@@ -20,6 +21,9 @@ __all__ = [
     "RotateScene",
     "ScaleScene",
     "SceneTransform",
+    "SensingReport",
     "ShufflePoints",
+    "SkipSectors",
     "TranslateScene",
+    "sensing_table",
 ]
