@@ -1,6 +1,8 @@
 """Decoders: latents and Mask to features of the masked tokens."""
 
 from mae3d.models.decoders.append import AppendDecoder
+from mae3d.models.decoders.dense_occupancy import OccupancyDecoder
+from mae3d.models.decoders.sparse_occupancy import OccupancyField, decode_sparse
 from mae3d.models.decoders.sst import SSTDecoder
 
-__all__ = ["AppendDecoder", "SSTDecoder"]
+__all__ = ["AppendDecoder", "OccupancyDecoder", "OccupancyField", "SSTDecoder", "decode_sparse"]

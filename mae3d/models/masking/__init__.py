@@ -1,7 +1,8 @@
 """Masking: tokens to Mask. Every masking takes an explicit generator, so masks can be replayed."""
 
 from mae3d.models.masking.block import BlockMasking
+from mae3d.models.masking.radial import RadialMasking
 from mae3d.models.masking.random import RandomMasking
 from mae3d.models.masking.voxels import VoxelMasking
 
-__all__ = ["BlockMasking", "RandomMasking", "VoxelMasking"]
+__all__ = ["BlockMasking", "RadialMasking", "RandomMasking", "VoxelMasking"]

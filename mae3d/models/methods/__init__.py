@@ -2,6 +2,15 @@
 
 from mae3d.models.methods.masked_autoencoder import MaskedAutoencoder, MaskedPrediction
 from mae3d.models.methods.point_mae import PointMAE, point_mae_base, point_mae_test, point_mae_tiny
+from mae3d.models.methods.r_mae import (
+    RMAE,
+    r_mae,
+    r_mae_residual,
+    r_mae_residual_test,
+    r_mae_test,
+    r_mae_two_stage,
+    r_mae_two_stage_test,
+)
 from mae3d.models.methods.voxel_mae import (
     VoxelMAE,
     voxel_mae_base,
@@ -12,6 +21,7 @@ from mae3d.models.methods.voxel_mae import (
 )
 
 __all__ = [
+    "RMAE",
     "MaskedAutoencoder",
     "MaskedPrediction",
     "PointMAE",
@@ -19,6 +29,12 @@ __all__ = [
     "point_mae_base",
     "point_mae_test",
     "point_mae_tiny",
+    "r_mae",
+    "r_mae_residual",
+    "r_mae_residual_test",
+    "r_mae_test",
+    "r_mae_two_stage",
+    "r_mae_two_stage_test",
     "voxel_mae_base",
     "voxel_mae_intensity",
     "voxel_mae_shallow",

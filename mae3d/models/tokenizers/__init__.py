@@ -1,10 +1,12 @@
 """Tokenizers: samples to tokens."""
 
+from mae3d.models.tokenizers.hard_voxels import HardVoxelTokenizer
 from mae3d.models.tokenizers.point_patches import MiniPointNet, PointPatches, PointPatchTokenizer, cut_patches
 from mae3d.models.tokenizers.voxels import DynamicVFE, MeanVFE, VoxelTokenizer
 
 __all__ = [
     "DynamicVFE",
+    "HardVoxelTokenizer",
     "MeanVFE",
     "MiniPointNet",
     "PointPatchTokenizer",
