@@ -8,12 +8,16 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mae3d.checkpoints import point_mae, voxel_mae
+from mae3d.checkpoints import point_mae, r_mae, voxel_mae
 from mae3d.checkpoints.key_map import check_fit
 from mae3d.checkpoints.layout import Layout
 from mae3d.errors import CheckpointError
 
-SYSTEMS: dict[str, tuple[Layout, ...]] = {"point-mae": point_mae.LAYOUTS, "voxel-mae": voxel_mae.LAYOUTS}
+SYSTEMS: dict[str, tuple[Layout, ...]] = {
+    "point-mae": point_mae.LAYOUTS,
+    "r-mae": r_mae.LAYOUTS,
+    "voxel-mae": voxel_mae.LAYOUTS,
+}
 """System name, as typed on the command line -> its kinds of official files."""
 
 
@@ -60,7 +64,8 @@ def convert(system: str, official: Mapping[str, Tensor]) -> Conversion:
         raise CheckpointError(
             f"not an official {system} file: none of {markers} among its names, which begin {sorted(official)[:5]}"
         )
-    state, unknown = layout.keys.to_ours(official)
+    weights = {name: value for name, value in layout.prepare(official).items() if name not in layout.constants}
+    state, unknown = layout.keys.to_ours(weights)
     return Conversion(system, layout, state, _check(system, layout, state, unknown))
 
 
@@ -75,7 +80,8 @@ def export(system: str, ours: Mapping[str, Tensor]) -> Conversion:
         markers = ", ".join(f"{one.our_marker} ({one.kind})" for one in layouts_of(system))
         raise CheckpointError(f"not a {system} model of ours: none of {markers} among its names")
     parameters = _check(system, layout, ours, [])
-    return Conversion(system, layout, layout.keys.to_official(ours), parameters)
+    official = {**layout.constants, **layout.keys.to_official(ours)}
+    return Conversion(system, layout, official, parameters)
 
 
 def _check(system: str, layout: Layout, state: Mapping[str, Tensor], unknown: Sequence[str]) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from torch import Tensor, nn
 
@@ -22,6 +22,8 @@ class Layout:
         build: Model of the size that a state dict (our names) was made with.
         wrapper: Key of the official file that holds the weights.
         prefix: What precedes every official name in the file.
+        constants: Official tensors that are no weights (counters): left out on reading, written with these values.
+        prepare: Brings files of an older layout to the one that ``keys`` describe.
     """
 
     kind: str
@@ -31,3 +33,5 @@ class Layout:
     build: Callable[[Mapping[str, Tensor]], nn.Module]
     wrapper: str = "base_model"
     prefix: str = "module."
+    constants: Mapping[str, Tensor] = field(default_factory=dict)
+    prepare: Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]] = dict
