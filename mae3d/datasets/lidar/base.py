@@ -97,23 +97,47 @@ class LidarDataset(SampleDataset):
 
     def gather_points(self, frame: Frame) -> np.ndarray:
         """Points of a frame and its sweeps, float32 [N, C]."""
-        parts = [self._read(frame.file, 0.0, None)]
         used = list(zip(frame.sweep_files, frame.sweep_lag, frame.sensor_from_sweep))[: self.sweeps - 1]
-        parts += [self._read(file, lag, matrix) for file, lag, matrix in used]
-        return np.concatenate(parts)
+        parts = [(self._read(file), lag, matrix) for file, lag, matrix in [(frame.file, 0.0, None), *used]]
+        features = len(self.feature_columns)
+        width = 3 + features + self.lag
+        gathered = np.empty((sum(len(rows) for rows, _, _ in parts), width), dtype=np.float32)
+        begin = 0
+        for rows, lag, matrix in parts:
+            target = gathered[begin : begin + len(rows)]
+            if matrix is None:
+                target[:, :3] = rows[:, :3]
+            else:
+                _move(rows, matrix, target)
+            for place, column in enumerate(self.feature_columns, start=3):
+                target[:, place] = rows[:, column]
+            target[:, 3 + features :] = lag
+            begin += len(rows)
+        return gathered
 
-    def _read(self, file: str, lag: float, matrix: np.ndarray | None) -> np.ndarray:
+    def _read(self, file: str) -> np.ndarray:
+        """Checked rows of a point file, without those close to the sensor."""
         path = self.root / file
         points = check_points(self.read_points(path), path)
-        if self.remove_close is not None:
-            points = points[(np.abs(points[:, :2]) >= self.remove_close).any(axis=1)]
-        coordinates = points[:, :3]
-        if matrix is not None:
-            coordinates = coordinates @ matrix[:3, :3].T.astype(np.float32) + matrix[:3, 3].astype(np.float32)
-        columns = [coordinates, points[:, self.feature_columns]]
-        if self.lag:
-            columns.append(np.full((len(points), 1), lag, dtype=np.float32))
-        return np.ascontiguousarray(np.concatenate(columns, axis=1), dtype=np.float32)
+        if self.remove_close is None:
+            return points
+        limit = np.float32(self.remove_close)
+        close = (np.abs(points[:, 0]) < limit) & (np.abs(points[:, 1]) < limit)
+        return points.take(np.flatnonzero(~close), axis=0) if close.any() else points
+
+
+def _move(rows: np.ndarray, matrix: np.ndarray, target: np.ndarray) -> None:
+    """Write coordinates of ``rows`` [N, 3+] in another frame to ``target`` [N, 3+].
+
+    A column at a time: faster than a product with 3 x 3 numbers.
+    """
+    x, y, z = rows[:, :3].T.copy()
+    term = np.empty_like(x)
+    for place, (a, b, c, d) in enumerate(matrix[:3].astype(np.float32)):
+        total = x * a
+        total += np.multiply(y, b, out=term)
+        total += np.multiply(z, c, out=term)
+        np.add(total, d, out=target[:, place])
 
 
 def build_transforms(transforms: Sequence[Any]) -> list[Any]:

@@ -52,11 +52,10 @@ def in_image(
 ) -> np.ndarray:
     """Which lidar points [N, 3+] fall into an image of ``size`` (height, width): bool [N]."""
     matrix = image_from_camera @ camera_from_lidar
-    pixels = points[:, :3] @ matrix[:, :3].T + matrix[:, 3]
-    depth = pixels[:, 2]
-    ahead = depth > 0
-    x, y = (np.divide(pixels[:, axis], depth, out=np.full(len(depth), -1.0), where=ahead) for axis in (0, 1))
-    return ahead & (x >= 0) & (x < size[1]) & (y >= 0) & (y < size[0])
+    columns = points[:, :3].T.astype(np.float64)
+    x, y, depth = (a * columns[0] + b * columns[1] + c * columns[2] + d for a, b, c, d in matrix)
+    # Compared before the division, which would need care where the depth is 0.
+    return (depth > 0) & (x >= 0) & (x < size[1] * depth) & (y >= 0) & (y < size[0] * depth)
 
 
 def read_matrices(path: Path) -> dict[str, np.ndarray]:

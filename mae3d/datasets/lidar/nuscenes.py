@@ -94,6 +94,7 @@ class NuScenes(LidarDataset):
     def read_points(self, path: Path) -> np.ndarray:
         """x y z intensity ring, our axes."""
         points = read_bin(path, 5)
-        points[:, :2] = points[:, [1, 0]]
-        points[:, 1] *= -1
+        right = points[:, 0].copy()
+        points[:, 0] = points[:, 1]
+        np.negative(right, out=points[:, 1])
         return points

@@ -32,6 +32,7 @@ class Once(LidarDataset):
     def read_points(self, path: Path) -> np.ndarray:
         """x y z intensity, our axes."""
         points = read_bin(path, 4)
-        points[:, :2] = points[:, [1, 0]]
-        points[:, 0] *= -1
+        left = points[:, 0].copy()
+        np.negative(points[:, 1], out=points[:, 0])
+        points[:, 1] = left
         return points

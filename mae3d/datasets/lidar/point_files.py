@@ -36,6 +36,8 @@ def check_points(points: np.ndarray, path: Path) -> np.ndarray:
     """
     if len(points) == 0:
         raise DataError(f"{path}: holds no point. {_HINT}")
+    if np.isfinite(points).all():  # all columns at once: the quick way through good files
+        return points
     finite = np.isfinite(points[:, :3]).all(axis=1)
     if not finite.all():
         bad = int(np.flatnonzero(~finite)[0])

@@ -8,6 +8,7 @@ it was. ``world_from_sensor`` goes on telling the pose of the scene before augme
 
 from __future__ import annotations
 
+import itertools
 import math
 from abc import abstractmethod
 from collections.abc import Sequence
@@ -17,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mae3d.datasets.transforms.random_draws import draw_normal, draw_uniform
+from mae3d.datasets.transforms.random_draws import draw_normal, draw_permutation, draw_uniform
 from mae3d.errors import ConfigError
 from mae3d.registry import TRANSFORMS
 from mae3d.structures.boxes import flip_boxes, rotate_bev, scale_boxes, wrap_angle
@@ -35,13 +36,12 @@ class SceneTransform:
         """A new sample or batch, transformed."""
         points, boxes = scene["points"], scene["boxes"]
         draws = self.draw(_sample_count(scene), points, generator)
-        if "offsets" not in scene:
-            of_points, of_boxes = draws.expand(len(points), -1), draws.expand(len(boxes), -1)
-        else:
+        of_points = of_boxes = draws  # [1, P]: the same for all rows of a sample
+        if "offsets" in scene:
             of_points = _spread(draws, scene["offsets"], len(points))
             of_boxes = _spread(draws, scene["box_offsets"], len(boxes))
-        xyz = self.move_points(points[:, :3], of_points)
-        moved = torch.cat((xyz, points[:, 3:]), dim=1)
+        moved = points.clone()
+        moved[:, :3] = self.move_points(points[:, :3], of_points)
         return {**scene, "points": moved, "boxes": self.move_boxes(boxes, of_boxes.to(boxes.dtype))}
 
     @abstractmethod
@@ -50,11 +50,11 @@ class SceneTransform:
 
     @abstractmethod
     def move_points(self, xyz: Tensor, draws: Tensor) -> Tensor:
-        """Coordinates [N, 3] by parameters [N, P]."""
+        """Coordinates [N, 3] by parameters [N or 1, P]."""
 
     @abstractmethod
     def move_boxes(self, boxes: Tensor, draws: Tensor) -> Tensor:
-        """Boxes [M, 9] by parameters [M, P]."""
+        """Boxes [M, 9] by parameters [M or 1, P]."""
 
 
 def _sample_count(scene: Scene) -> int:
@@ -96,7 +96,7 @@ class FlipScene(SceneTransform):
 
     def move_points(self, xyz: Tensor, draws: Tensor) -> Tensor:
         """Change signs."""
-        signs = torch.ones_like(xyz)
+        signs = xyz.new_ones(len(draws), 3)
         for place, axis in enumerate(self.axes):
             signs[:, "xy".index(axis)] = 1 - 2 * draws[:, place]
         return xyz * signs
@@ -212,14 +212,17 @@ class RangeFilter:
 
     def __call__(self, scene: Scene, generator: Generator = None) -> Scene:
         """A new sample or batch without what lies outside. Nothing is drawn."""
-        low, high = scene["points"].new_tensor(self.point_range).reshape(2, 3)
-        xyz = scene["points"][:, :3]
-        scene = select_rows(scene, ((xyz >= low) & (xyz < high)).all(dim=1), _PER_POINT, "offsets")
+        scene = select_rows(scene, self._inside(scene["points"], 3), _PER_POINT, "offsets")
         if not self.boxes:
             return scene
-        centre, low, high = scene["boxes"][:, :2], low.to(scene["boxes"]), high.to(scene["boxes"])
-        inside = ((centre >= low[:2]) & (centre < high[:2])).all(dim=1)
-        return select_rows(scene, inside, _PER_BOX, "box_offsets")
+        return select_rows(scene, self._inside(scene["boxes"], 2), _PER_BOX, "box_offsets")
+
+    def _inside(self, rows: Tensor, axes: int) -> Tensor:
+        inside = torch.ones(len(rows), dtype=torch.bool, device=rows.device)
+        for axis in range(axes):
+            values = rows[:, axis]
+            inside &= (values >= self.point_range[axis]) & (values < self.point_range[axis + 3])
+        return inside
 
 
 @TRANSFORMS.register_module()
@@ -245,7 +248,8 @@ class BoxFilter:
 
 def select_rows(scene: Scene, keep: Tensor, names: Sequence[str], offsets: str) -> Scene:
     """Keep some rows of the values ``names``; the offsets of a packed batch follow."""
-    changed = {name: scene[name][keep] for name in names if name in scene}
+    rows = keep.nonzero()[:, 0]
+    changed = {name: scene[name].index_select(0, rows) for name in names if name in scene}
     if offsets in scene:
         before = torch.cat((keep.new_zeros(1, dtype=torch.int64), keep.cumsum(0)))
         changed[offsets] = before[scene[offsets]]
@@ -259,8 +263,23 @@ class ShufflePoints:
     def __call__(self, scene: Scene, generator: Generator = None) -> Scene:
         """A new sample or batch, shuffled."""
         points = scene["points"]
-        keys = uniform((len(points),), 0, 1, points.new_empty(0, dtype=torch.float64), generator)
-        if "offsets" in scene:
-            samples = torch.arange(_sample_count(scene), device=points.device, dtype=keys.dtype)[:, None]
-            keys = keys + _spread(samples, scene["offsets"], len(points))[:, 0]
-        return {**scene, "points": points[keys.argsort()]}
+        if "offsets" not in scene:
+            return {**scene, "points": points.index_select(0, _permutation(len(points), points, generator))}
+        return {**scene, "points": points.index_select(0, _shuffled_rows(scene["offsets"], points, generator))}
+
+
+def _shuffled_rows(offsets: Tensor, points: Tensor, generator: Generator) -> Tensor:
+    """Rows of a packed batch, each sample's in random order."""
+    if points.device.type == "cpu":
+        bounds = offsets.tolist()
+        return torch.cat([a + _permutation(b - a, points, generator) for a, b in itertools.pairwise(bounds)])
+    # One sort of all keys: no count has to come back from the device.
+    keys = uniform((len(points),), 0, 1, points.new_empty(0, dtype=torch.float64), generator)
+    samples = torch.arange(len(offsets) - 1, device=points.device, dtype=keys.dtype)[:, None]
+    return (keys + _spread(samples, offsets, len(points))[:, 0]).argsort()
+
+
+def _permutation(count: int, like: Tensor, generator: Generator) -> Tensor:
+    if isinstance(generator, np.random.Generator):
+        return torch.from_numpy(generator.permutation(count)).to(like.device)
+    return draw_permutation(count, like, generator)
