@@ -1,0 +1,32 @@
+# python tools/train.py configs/voxel_mae/voxel-mae_tiny_20e_simulated-drives.py
+"""A small Voxel-MAE on simulated drives in nuScenes' layout: some minutes of CPU time.
+
+The drives are made once with
+    python tools/prepare_data.py simulated-drives --root data/simulated --layouts nuscenes --scenes 8 2
+"""
+
+from mmengine.config import read_base
+
+from mae3d.models.methods import VoxelMAE
+
+with read_base():
+    from .._base_.datasets.nuscenes_voxel_mae import *
+    from .._base_.runtime import *
+    from .._base_.schedules.voxel_mae_200e import *
+
+model = dict(
+    type=VoxelMAE,
+    in_channels=4,
+    window=(10, 10, 1),
+    vfe_channels=(32,),
+    embed_dim=64,
+    depth=2,
+    num_heads=4,
+    decoder_depth=1,
+)
+train_dataloader.update(batch_size=2, num_workers=0, persistent_workers=False, pin_memory=False)
+train_dataloader["dataset"].update(root="data/simulated/nuscenes", split="mini_train")
+train_cfg.update(max_epochs=20)
+optim_wrapper["optimizer"].update(lr=1e-3)
+param_scheduler[0].update(end=50)
+param_scheduler[1].update(T_max=20, end=20)
