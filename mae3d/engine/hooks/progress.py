@@ -171,5 +171,7 @@ def _mean(values: deque[float]) -> float:
 
 
 def _batch_size(batch) -> int:
+    if isinstance(batch, dict) and "offsets" in batch:  # packed: points have one row each
+        return len(batch["offsets"]) - 1
     values = batch.values() if isinstance(batch, dict) else batch or ()
     return next((len(value) for value in values if hasattr(value, "__len__")), 0)
