@@ -153,7 +153,7 @@ def prepare_drives(args: argparse.Namespace) -> LayoutReport:
     if getattr(args, "infos", None):
         if len(args.splits or ()) != 1:
             raise ConfigError("--infos needs --splits with the one name under which the frames are indexed")
-        return prepare.prepare_infos(args.root, args.infos, args.splits[0])
+        return prepare.prepare_infos(args.dataset, args.root, args.infos, args.splits[0])
     request = prepare.Request(
         splits=args.splits,
         check_only=args.check_only,
@@ -248,8 +248,8 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
             command.add_argument("--rebuild", action="store_true", help="make indices that exist again")
             command.add_argument("--sweeps", type=int, default=1, help="point files of a sample (database, --deep)")
             command.add_argument("--ground-truth-database", action="store_true", help="cut out the training objects")
-        if name == "nuscenes":
-            command.add_argument("--infos", help="info file of mmdet3d or OpenPCDet to read instead of the tables")
+        if name in prepare.INFO_READERS:
+            command.add_argument("--infos", help="info file of mmdet3d or OpenPCDet to read instead of official files")
         if name == "simulated-drives":
             command.add_argument("--layouts", nargs="+", choices=("nuscenes", "kitti", "once"), default=["nuscenes"])
             command.add_argument("--scenes", type=int, nargs=2, default=(8, 2), metavar=("TRAIN", "VAL"))

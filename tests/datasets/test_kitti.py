@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from mae3d.datasets.array_pickle import save_array_pickle
 from mae3d.datasets.lidar.kitti import Kitti
 from mae3d.datasets.lidar.kitti_files import CATEGORIES, read_calibration, read_labels
 from mae3d.datasets.lidar.kitti_reader import read_kitti
@@ -159,3 +160,66 @@ def test_tracking_and_odometry_calibrations(shared_data):
         calibration = read_calibration(shared_data / "lidar" / name / "calib.txt")
         ahead = calibration.camera_from_lidar @ [10, 0, 0, 1]
         assert ahead[2] == pytest.approx(10, abs=0.5)
+
+
+def openpcdet_info(root, number):
+    """What OpenPCDet's preparation stores of a frame, from the text files alone."""
+    lines = [line.split() for line in (root / "training" / "label_2" / f"{number}.txt").read_text().splitlines()]
+    calib = {}
+    for line in (root / "training" / "calib" / f"{number}.txt").read_text().splitlines():
+        name, _, values = line.partition(":")
+        calib[name] = np.array(values.split(), dtype=np.float32)
+    row = np.array([[0, 0, 0, 1]], dtype=np.float32)
+    rectify = np.eye(4, dtype=np.float32)
+    rectify[:3, :3] = calib["R0_rect"].reshape(3, 3)
+    values = np.array([line[1:15] for line in lines], dtype=np.float64)
+    return {
+        "point_cloud": {"num_features": 4, "lidar_idx": number},
+        "image": {"image_idx": number, "image_shape": np.array([375, 1242], dtype=np.int32)},
+        "calib": {
+            "P2": np.vstack((calib["P2"].reshape(3, 4), row)),
+            "R0_rect": rectify,
+            "Tr_velo_to_cam": np.vstack((calib["Tr_velo_to_cam"].reshape(3, 4), row)),
+        },
+        "annos": {
+            "name": np.array([line[0] for line in lines]),
+            "truncated": values[:, 0],
+            "occluded": values[:, 1],
+            "alpha": values[:, 2],
+            "bbox": values[:, 3:7],
+            "dimensions": values[:, [9, 7, 8]],
+            "location": values[:, 10:13],
+            "rotation_y": values[:, 13],
+            "num_points_in_gt": np.arange(len(lines), dtype=np.int32),
+        },
+    }
+
+
+def test_infos_of_openpcdet_give_what_the_text_files_give(real, tmp_path):
+    index = read_kitti(real, "training")
+    path = tmp_path / "kitti_infos_train.pkl"
+    save_array_pickle([openpcdet_info(real, token) for token in index.token], path)
+    data = Kitti(real, "train", infos=str(path))
+    for number in range(3):
+        wanted, found = index.frame(number), data.frames.frame(number)
+        assert (found.token, found.file) == (wanted.token, wanted.file)
+        known = wanted.boxes[:, 3] > 0
+        np.testing.assert_allclose(found.boxes[known, :7], wanted.boxes[known, :7], atol=1e-4)
+        for key, values in wanted.box_extra.items():
+            np.testing.assert_allclose(found.box_extra[key], values)
+        assert found.num_points.tolist() == list(range(len(wanted.boxes)))
+    assert len(data[0]["points"]) == len(Kitti(real, "training")[0]["points"])
+    save_array_pickle([{"calib": {}}], path)
+    with pytest.raises(DataError, match="info 0: KeyError: 'R0_rect'"):
+        Kitti(real, "train", infos=str(path))
+    save_array_pickle({}, path)
+    with pytest.raises(DataError, match="holds a dict"):
+        Kitti(real, "train", infos=str(path))
+
+
+def test_an_index_of_another_version_is_named(simulated, tmp_path):
+    shutil.copytree(simulated, tmp_path / "copy")
+    path = tmp_path / "copy" / "mae3d_kitti_train.npz"
+    np.savez(path, header=np.array('{"schema": 99, "dataset": "kitti", "classes": []}'))
+    with pytest.raises(DataError, match="index of schema 99, this version reads 1"):
+        Kitti(tmp_path / "copy", "train")

@@ -10,6 +10,7 @@ import numpy as np
 from mae3d.datasets.lidar.base import LidarDataset
 from mae3d.datasets.lidar.frame_index import Frame, load_or_read
 from mae3d.datasets.lidar.kitti_files import in_image
+from mae3d.datasets.lidar.kitti_infos import read_kitti_infos
 from mae3d.datasets.lidar.kitti_reader import read_kitti
 from mae3d.datasets.lidar.point_files import read_bin
 from mae3d.errors import DataError
@@ -27,6 +28,8 @@ class Kitti(LidarDataset):
             published detectors do. Pre-training may use the whole turn.
         index_file: Index made by ``tools/prepare_data.py kitti``, relative to ``root``; it is made in memory where the
             file is absent.
+        infos: Info file of OpenPCDet to read instead of the text files, relative to ``root``; ``split`` is then a name
+            alone.
         **options: See :class:`LidarDataset`; the one feature is "intensity" (0 to 1).
     """
 
@@ -37,9 +40,13 @@ class Kitti(LidarDataset):
         *,
         fov_points_only: bool = True,
         index_file: str | None = None,
+        infos: str | None = None,
         **options: Any,
     ) -> None:
-        index = load_or_read(root, "kitti", split, index_file, lambda: read_kitti(root, split))
+        if infos is not None:
+            index = read_kitti_infos(Path(root) / infos)
+        else:
+            index = load_or_read(root, "kitti", split, index_file, lambda: read_kitti(root, split))
         super().__init__(root, index, **options)
         self.fov_points_only = fov_points_only
 

@@ -71,15 +71,24 @@ def _frame(root: Path, folder: Path, number: str) -> Frame:
     image = folder / "image_2" / f"{number}.png"
     height, width = read_png_size(image) if image.exists() else IMAGE_SIZE
     labels = None if folder.name == "testing" else read_labels(folder / "label_2" / f"{number}.txt")
+    return make_frame(
+        number, str((folder / "velodyne" / f"{number}.bin").relative_to(root)), calibration, (height, width), labels
+    )
+
+
+def make_frame(
+    number: str, file: str, calibration: KittiCalibration, image_size: tuple[int, int], labels: KittiLabels | None
+) -> Frame:
+    """A frame out of what the text files (or an info file) say of it; no labels for a test frame."""
     return Frame(
         token=number,
         sequence=number,
-        file=str((folder / "velodyne" / f"{number}.bin").relative_to(root)),
+        file=file,
         time=float(number),
         world_from_sensor=np.eye(4),
         extra={
-            "image_height": height,
-            "image_width": width,
+            "image_height": image_size[0],
+            "image_width": image_size[1],
             "image_from_camera": calibration.image_from_camera,
             "camera_from_sensor": calibration.camera_from_lidar,
         },

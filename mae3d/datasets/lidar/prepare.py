@@ -15,6 +15,7 @@ from mae3d.datasets.lidar.base import LidarDataset
 from mae3d.datasets.lidar.frame_index import FrameIndex, index_path
 from mae3d.datasets.lidar.ground_truth import build_database, count_points
 from mae3d.datasets.lidar.kitti import Kitti
+from mae3d.datasets.lidar.kitti_infos import read_kitti_infos
 from mae3d.datasets.lidar.nuscenes import NuScenes
 from mae3d.datasets.lidar.nuscenes_infos import read_nuscenes_infos
 from mae3d.datasets.lidar.nuscenes_reader import read_nuscenes
@@ -99,12 +100,16 @@ def prepare(name: str, root: Path, request: Request) -> LayoutReport:
     return report
 
 
-def prepare_infos(root: Path, infos: str, split: str) -> LayoutReport:
-    """Turn an info file of mmdet3d or OpenPCDet for nuScenes into the index of ``split``."""
+INFO_READERS = {"nuscenes": read_nuscenes_infos, "kitti": read_kitti_infos}
+"""Data set -> reader of the info files of other codebases."""
+
+
+def prepare_infos(name: str, root: Path, infos: str, split: str) -> LayoutReport:
+    """Turn an info file of mmdet3d (nuScenes) or OpenPCDet (nuScenes, KITTI) into the index of ``split``."""
     report = LayoutReport(root)
-    index = read_nuscenes_infos(root / infos)
+    index = INFO_READERS[name](root / infos)
     _check_files(index, root, split, report)
-    index.save(index_path(root, "nuscenes", split))
+    index.save(index_path(root, name, split))
     report.found.append(f"{split}: {len(index):,} frames from {infos}")
     return report
 
