@@ -2,7 +2,15 @@
 
 from mae3d.engine.optim.cosine import WarmupCosineLR
 from mae3d.engine.optim.groups import TransformerOptimConstructor
+from mae3d.engine.optim.one_cycle import OneCycleMomentum, OneCycleRate
 from mae3d.engine.optim.scaling import scale_learning_rate
 from mae3d.engine.optim.wrapper import PrecisionOptimWrapper
 
-__all__ = ["PrecisionOptimWrapper", "TransformerOptimConstructor", "WarmupCosineLR", "scale_learning_rate"]
+__all__ = [
+    "OneCycleMomentum",
+    "OneCycleRate",
+    "PrecisionOptimWrapper",
+    "TransformerOptimConstructor",
+    "WarmupCosineLR",
+    "scale_learning_rate",
+]
