@@ -27,6 +27,15 @@ def test_points_fall_into_boxes(simulated):
         assert (counts > 0).float().mean() > 0.95
 
 
+def test_traffic_keeps_to_the_right(simulated):
+    for split in ("train", "val"):
+        index = read_once(simulated, split)
+        cars = index.boxes[index.labels == 0]
+        ahead = np.cos(cars[:, 6])
+        assert (ahead[cars[:, 1] < -2] > 0.9).mean() > 0.9
+        assert (ahead[cars[:, 1] > 2] < -0.9).mean() > 0.9
+
+
 def test_the_files_axes_are_those_of_the_documentation(simulated):
     # x left, y back: a vehicle ahead has a negative y, and the street runs along y.
     record = json.loads((simulated / "data" / "000000" / "000000.json").read_text())["frames"][0]
