@@ -7,6 +7,7 @@ nuScenes is expected under data/nuscenes; another place:
 
 from mmengine.config import read_base
 
+from mae3d.engine.hooks import ReconstructionHook
 from mae3d.models.methods import VoxelMAE
 
 with read_base():
@@ -30,3 +31,4 @@ model = dict(
     objectives=dict(points=1.0, count=1.0, occupancy=1.0),
 )
 train_dataloader["dataset"].update(sweeps=10, features=())
+custom_hooks = [dict(type=ReconstructionHook, interval=20, samples=4)]

@@ -7,6 +7,7 @@ The drives are made once with
 
 from mmengine.config import read_base
 
+from mae3d.engine.hooks import ReconstructionHook
 from mae3d.models.methods import VoxelMAE
 
 with read_base():
@@ -30,3 +31,4 @@ train_cfg.update(max_epochs=20)
 optim_wrapper["optimizer"].update(lr=1e-3)
 param_scheduler[0].update(end=50)
 param_scheduler[1].update(T_max=20, end=20)
+custom_hooks = [dict(type=ReconstructionHook, interval=10, samples=2)]

@@ -33,6 +33,21 @@ class SceneReconstruction:
     predicted: Tensor | None = None
     occupancy: Tensor | None = None
 
+    def to(self, device: torch.device | str) -> SceneReconstruction:
+        """The same scenes on ``device``."""
+
+        def move(value: Tensor | None) -> Tensor | None:
+            return None if value is None else value.to(device)
+
+        return SceneReconstruction(
+            self.points.to(device),
+            self.offsets.to(device),
+            self.voxels.to(device),
+            self.mask.to(device),
+            move(self.predicted),
+            move(self.occupancy),
+        )
+
     def scene(self, index: int) -> SceneReconstruction:
         """Scene ``index`` alone, as a batch of one.
 

@@ -31,7 +31,7 @@ def scene_axes(axes: Axes, point_range: Sequence[float], title: str = "") -> Non
     axes.set_aspect("equal")
     axes.set_xlabel("y, m")
     axes.set_ylabel("x, m")
-    axes.set_title(title if len(title) <= 48 else f"{title[:20]}...{title[-25:]}")
+    axes.set_title(title if len(title) <= 60 else f"{title[:28]}...{title[-28:]}")
 
 
 def draw_points(

@@ -43,8 +43,8 @@ def test_exact_counts_per_sample(ratio):
 
 def test_exact_masks_are_uniform():
     voxels, masking = voxels_of([5, 10]), VoxelMasking(0.4, "exact")
-    hidden = torch.stack([masking(voxels, seeded(seed)).to_bool() for seed in range(3000)]).float().mean(0)
-    torch.testing.assert_close(hidden, torch.full((15,), 0.4), rtol=0, atol=0.04)
+    hidden = torch.stack([masking(voxels, seeded(seed)).to_bool() for seed in range(1000)]).float().mean(0)
+    torch.testing.assert_close(hidden, torch.full((15,), 0.4), rtol=0, atol=0.07)
 
 
 @pytest.mark.parametrize("count", ["bernoulli", "exact"])

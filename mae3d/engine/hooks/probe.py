@@ -23,6 +23,8 @@ from mae3d.engine.sampling import seeded
 from mae3d.errors import ConfigError
 from mae3d.evaluation.probes import find_probe
 from mae3d.registry import HOOKS
+from mae3d.structures import SceneReconstruction
+from mae3d.visualization.bev import draw_reconstruction
 from mae3d.visualization.points import render_reconstruction, save_reconstructions
 
 
@@ -109,8 +111,8 @@ class ProbeHook(_EveryFewEpochs, StatefulHook):
 class ReconstructionHook(_EveryFewEpochs):
     """Save pictures of ``model.reconstruct``: input, what was visible, and the prediction for the rest.
 
-    The clouds and their masks are the same each time. PNG files go to ``pictures/`` in the work directory, the first
-    rows also to TensorBoard.
+    The clouds and their masks are the same each time. PNG files go to ``pictures/`` in the work directory (driving
+    scenes: one each), the first pictures also to TensorBoard.
 
     Args:
         dataloader: Config of the clouds; None takes the first samples of the validation or training data.
@@ -137,29 +139,44 @@ class ReconstructionHook(_EveryFewEpochs):
         with quiet(model):
             batch = model.data_preprocessor(self._batch, training=False)
             generator = torch.Generator(device=batch["points"].device).manual_seed(0)
-            result = model.reconstruct(batch["points"], generator=generator).to("cpu")
+            inputs = [batch[name] for name in ("points", "offsets") if name in batch]
+            result = model.reconstruct(*inputs, generator=generator).to("cpu")
         if is_main_process():
             self._draw(runner, step, result)
 
     def _draw(self, runner, step: int, result) -> None:
+        if isinstance(result, SceneReconstruction):
+            self._draw_scenes(runner, step, result)
+            return
         path = Path(runner.work_dir) / "pictures" / f"reconstruction_{step:06d}.png"
         save_reconstructions(result, path, titles=self._names, limit=self.samples)
         for number in range(min(2, len(result.original))):
             row = render_reconstruction(result.original[number], result.visible[number], result.predicted[number])
             runner.visualizer.add_image(f"reconstruction_{number}", np.concatenate(row, axis=1), step=step)
 
+    def _draw_scenes(self, runner, step: int, result: SceneReconstruction) -> None:
+        folder = Path(runner.work_dir) / "pictures"
+        folder.mkdir(parents=True, exist_ok=True)
+        for number, name in enumerate(self._names):
+            figure = draw_reconstruction(result, title=name, index=number)
+            figure.savefig(folder / f"reconstruction_{step:06d}_{number}.png")
+            if number < 2:
+                image = np.asarray(figure.canvas.buffer_rgba())[..., :3]
+                runner.visualizer.add_image(f"reconstruction_{number}", image, step=step)
+
     def _first_samples(self, runner) -> dict:
         if self._config is not None:
-            dataset = Runner.build_dataloader(seeded(self._config), seed=runner.seed).dataset
+            loader = Runner.build_dataloader(seeded(self._config), seed=runner.seed)
         elif isinstance(runner._val_loop, BaseLoop):
-            dataset = runner.val_dataloader.dataset
+            loader = runner.val_dataloader
         else:
-            dataset = runner.train_dataloader.dataset
+            loader = runner.train_dataloader
+        dataset = loader.dataset
         step = max(len(dataset) // self.samples, 1)
         chosen = list(range(0, len(dataset), step))[: self.samples]
         name_of = getattr(dataset, "sample_name", str)
         self._names = [Path(str(name_of(index))).name for index in chosen]
-        return torch.utils.data.default_collate([dataset[index] for index in chosen])
+        return loader.collate_fn([dataset[index] for index in chosen])
 
 
 @torch.no_grad()
