@@ -177,7 +177,40 @@ def test_damaged_tables_are_named(simulated, tmp_path):
         read_nuscenes(root, "train")
 
 
+def test_sweeps_are_drawn_at_random_as_published(simulated):
+    data = NuScenes(simulated, "mini_train", sweeps=3, sweep_order="random", seed=1)
+    lags = set()
+    for epoch in range(12):
+        data.set_epoch(epoch)
+        ages = np.unique(data[2]["points"][:, -1].numpy().round(3))
+        assert len(ages) == 3  # without replacement
+        assert ages[0] == 0
+        lags |= set(ages.tolist())
+        torch.testing.assert_close(data[2]["points"], data[2]["points"])
+    assert len(lags) > 6
+
+
+def test_points_of_the_own_vehicle(simulated):
+    def close(points, radius):
+        return (points[:, :2].abs() < radius).all(dim=1).sum()
+
+    radius = 6.0
+    whole = NuScenes(simulated, "mini_train", sweeps=2)[2]["points"]
+    frame = NuScenes(simulated, "mini_train")[2]["points"]
+    everywhere = NuScenes(simulated, "mini_train", remove_close=radius)[2]["points"]
+    published = NuScenes(simulated, "mini_train", sweeps=2, remove_close=radius, close_in="sweeps")[2]["points"]
+    assert close(frame, radius) > 0
+    assert len(everywhere) == len(frame) - close(frame, radius)
+    torch.testing.assert_close(published[published[:, -1] == 0], whole[whole[:, -1] == 0])
+    assert len(published) < len(whole)
+    with pytest.raises(DataError, match=r"pcd\.bin: no point is farther than 1000 m"):
+        NuScenes(simulated, "mini_train", remove_close=1000)[0]
+
+
 def test_wrong_options_are_named(simulated):
+    for option in ("sweep_order", "close_in"):
+        with pytest.raises(ConfigError, match=f"{option} must be one of"):
+            NuScenes(simulated, "mini_train", **{option: "none"})
     with pytest.raises(ConfigError, match="no features"):
         NuScenes(simulated, "mini_train", features=("colour",))
     with pytest.raises(ConfigError, match="sweeps must be"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -14,7 +14,7 @@ from torch import Tensor
 from mae3d.datasets.base import SampleDataset
 from mae3d.datasets.lidar.frame_index import Frame, FrameIndex
 from mae3d.datasets.lidar.point_files import check_points
-from mae3d.errors import ConfigError
+from mae3d.errors import ConfigError, DataError
 from mae3d.registry import TRANSFORMS
 
 
@@ -29,8 +29,11 @@ class LidarDataset(SampleDataset):
         root: Folder of the data set.
         index: The frames.
         sweeps: Point files of a sample: 1 is the frame alone, n adds the n - 1 sweeps before it.
+        sweep_order: "nearest" takes the latest of the indexed sweeps; "random" draws anew each time, without
+            replacement, as OpenPCDet does (no difference where all are taken).
         features: Columns to keep after x y z, out of ``columns``.
         remove_close: Points within this many metres of the sensor in both x and y are dropped, None keeps all.
+        close_in: "all" drops such points from the frame too, "sweeps" from earlier sweeps alone, as OpenPCDet does.
         lag: Append the age of each point in seconds; default: when ``sweeps`` > 1.
         transforms: Callables ``(sample, numpy Generator) -> sample``, or their configs.
         **options: ``seed`` and ``on_error`` of :class:`SampleDataset`.
@@ -45,8 +48,10 @@ class LidarDataset(SampleDataset):
         index: FrameIndex,
         *,
         sweeps: int = 1,
+        sweep_order: Literal["nearest", "random"] = "nearest",
         features: Sequence[str] | None = None,
         remove_close: float | None = None,
+        close_in: Literal["all", "sweeps"] = "all",
         lag: bool | None = None,
         transforms: Sequence[Any] = (),
         **options: Any,
@@ -54,6 +59,12 @@ class LidarDataset(SampleDataset):
         super().__init__(**options)
         if sweeps < 1:
             raise ConfigError(f"{type(self).__name__}: sweeps must be at least 1, got {sweeps}")
+        for option, value, allowed in (
+            ("sweep_order", sweep_order, ("nearest", "random")),
+            ("close_in", close_in, ("all", "sweeps")),
+        ):
+            if value not in allowed:
+                raise ConfigError(f"{type(self).__name__}: {option} must be one of {allowed}, got {value!r}")
         features = self.columns if features is None else tuple(features)
         unknown = [name for name in features if name not in self.columns]
         if unknown:
@@ -62,8 +73,10 @@ class LidarDataset(SampleDataset):
         self.frames = index
         self.classes = index.classes
         self.sweeps = sweeps
+        self.sweep_order = sweep_order
         self.feature_columns = [3 + self.columns.index(name) for name in features]
         self.remove_close = remove_close
+        self.close_in = close_in
         self.lag = sweeps > 1 if lag is None else lag
         self.transforms = build_transforms(transforms)
         self.prepare_skipping()
@@ -81,24 +94,28 @@ class LidarDataset(SampleDataset):
 
     def load(self, index: int) -> dict[str, Any]:
         """Frame ``index`` with its sweeps, transformed."""
-        frame = self.frames.frame(index)
+        frame, generator = self.frames.frame(index), self.random_generator(index)
+        points = self.gather_points(frame, generator)
+        if len(points) == 0:
+            raise DataError(f"{self.root / frame.file}: no point is farther than {self.remove_close} m from the sensor")
         sample = {
-            "points": torch.from_numpy(self.gather_points(frame)),
+            "points": torch.from_numpy(points),
             "boxes": torch.from_numpy(frame.boxes.astype(np.float32)),
             "box_labels": torch.from_numpy(frame.labels.copy()),
             "box_points": torch.from_numpy(frame.num_points.copy()),
             "world_from_sensor": torch.from_numpy(frame.world_from_sensor.copy()),
             "index": index,
         }
-        generator = self.random_generator(index)
         for transform in self.transforms:
             sample = transform(sample, generator)
         return sample
 
-    def gather_points(self, frame: Frame) -> np.ndarray:
+    def gather_points(self, frame: Frame, generator: np.random.Generator) -> np.ndarray:
         """Points of a frame and its sweeps, float32 [N, C]."""
-        used = list(zip(frame.sweep_files, frame.sweep_lag, frame.sensor_from_sweep))[: self.sweeps - 1]
-        parts = [(self._read(file), lag, matrix) for file, lag, matrix in [(frame.file, 0.0, None), *used]]
+        parts = [(self._read(frame.file, self.close_in == "all"), 0.0, None)]
+        for number in self._choose_sweeps(len(frame.sweep_files), generator):
+            rows = self._read(frame.sweep_files[number], True)
+            parts.append((rows, frame.sweep_lag[number], frame.sensor_from_sweep[number]))
         features = len(self.feature_columns)
         width = 3 + features + self.lag
         gathered = np.empty((sum(len(rows) for rows, _, _ in parts), width), dtype=np.float32)
@@ -115,11 +132,17 @@ class LidarDataset(SampleDataset):
             begin += len(rows)
         return gathered
 
-    def _read(self, file: str) -> np.ndarray:
+    def _choose_sweeps(self, there: int, generator: np.random.Generator) -> Sequence[int]:
+        wanted = min(self.sweeps - 1, there)
+        if self.sweep_order == "random" and 0 < wanted < there:
+            return generator.choice(there, wanted, replace=False).tolist()
+        return range(wanted)
+
+    def _read(self, file: str, without_close: bool) -> np.ndarray:
         """Checked rows of a point file, without those close to the sensor."""
         path = self.root / file
         points = check_points(self.read_points(path), path)
-        if self.remove_close is None:
+        if self.remove_close is None or not without_close:
             return points
         limit = np.float32(self.remove_close)
         close = (np.abs(points[:, 0]) < limit) & (np.abs(points[:, 1]) < limit)

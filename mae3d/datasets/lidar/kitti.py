@@ -54,9 +54,9 @@ class Kitti(LidarDataset):
         """x y z intensity."""
         return read_bin(path, 4)
 
-    def gather_points(self, frame: Frame) -> np.ndarray:
+    def gather_points(self, frame: Frame, generator: np.random.Generator) -> np.ndarray:
         """Points of the frame, those in the image alone with ``fov_points_only``."""
-        points = super().gather_points(frame)
+        points = super().gather_points(frame, generator)
         if not self.fov_points_only:
             return points
         extra = frame.extra
