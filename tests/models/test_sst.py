@@ -154,3 +154,12 @@ def test_impossible_options_are_named():
         SSTBackbone(window=(16, 0, 1))
     with pytest.raises(ConfigError, match="max_window_tokens"):
         SSTBackbone(max_window_tokens=0)
+
+
+def test_compiles_with_breaks_only_where_lengths_are_read():
+    torch.compiler.reset()
+    torch.manual_seed(0)
+    model, voxels = SSTBackbone(16, 1, 2, window=(5, 4, 1)).eval(), scattered()
+    expected = model(voxels).features
+    model.compile(backend="aot_eager")
+    torch.testing.assert_close(model(voxels).features, expected)
