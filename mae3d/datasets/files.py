@@ -50,9 +50,19 @@ def read_npz(path: Path, hint: str) -> dict[str, np.ndarray]:
     """All arrays of a .npz file; pickled objects are refused."""
     require_file(path, hint)
     try:
-        with np.load(path, allow_pickle=False) as content:
+        # numpy leaves a file open that it opened itself and cannot read.
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as content:
             return dict(content)
-    except (ValueError, EOFError, OSError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+    except (
+        ValueError,
+        EOFError,
+        OSError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        zipfile.BadZipFile,
+        zlib.error,
+    ) as error:
         raise DataError(f"{path}: not a readable .npz file ({error}). {hint}") from error
 
 
