@@ -5,6 +5,7 @@ from mae3d.evaluation.few_shot import FewShotSummary
 from mae3d.evaluation.kitti_frames import KittiMetric
 from mae3d.evaluation.linear_svm import PROTOCOLS, LinearSVM, SvmProtocol
 from mae3d.evaluation.nuscenes_frames import NuScenesMetric
+from mae3d.evaluation.once_detection import OnceMetric
 from mae3d.evaluation.part_iou import PartIoU
 
 __all__ = [
@@ -14,6 +15,7 @@ __all__ = [
     "KittiMetric",
     "LinearSVM",
     "NuScenesMetric",
+    "OnceMetric",
     "PartIoU",
     "SvmProtocol",
     "VotedAccuracy",

@@ -1,0 +1,63 @@
+# python tools/train.py configs/detection/sst_tiny_20e_simulated-drives.py
+"""A small SST with CenterPoint's head on simulated drives: what voxel-mae_tiny_20e_simulated-drives.py pre-trains.
+
+The drives are made once with
+    python tools/prepare_data.py simulated-drives --root data/simulated --layouts nuscenes --scenes 8 2
+From the pre-trained encoder: --cfg-options model.init_cfg.type=PretrainedEncoder model.init_cfg.checkpoint=FILE
+"""
+
+from mmengine.config import read_base
+
+from mae3d.models.heads.detection import sst_centerpoint
+
+with read_base():
+    from .._base_.datasets.nuscenes_detection import *
+    from .._base_.runtime import *
+    from .._base_.schedules.adam_onecycle_30e import *
+
+model = dict(
+    type=sst_centerpoint,
+    classes=(
+        "car",
+        "truck",
+        "bus",
+        "trailer",
+        "construction_vehicle",
+        "pedestrian",
+        "motorcycle",
+        "bicycle",
+        "traffic_cone",
+        "barrier",
+    ),
+    point_range=(-50.0, -50.0, -5.0, 50.0, 50.0, 3.0),
+    pillar=0.5,
+    in_channels=4,
+    embed_dim=64,
+    encoder=dict(depth=2, num_heads=4, window=(10, 10, 1), temperature=10000.0),
+    head=dict(
+        velocity=True,
+        loc_weight=1.0,
+        suppression=dict(threshold=0.2, before=1000, after=100),
+    ),
+)
+data_preprocessor = dict(
+    type=BatchPreprocessor,
+    train_transforms=[
+        dict(type=FlipScene, axes=("y",)),
+        dict(type=RotateScene, low=-0.3925, high=0.3925),
+        dict(type=ScaleScene, low=0.95, high=1.05),
+        dict(type=RangeFilter, point_range=(-50.0, -50.0, -5.0, 50.0, 50.0, 3.0)),
+        dict(type=BoxFilter, min_points=1),
+    ],
+    test_transforms=[dict(type=RangeFilter, point_range=(-50.0, -50.0, -5.0, 50.0, 50.0, 3.0), boxes=False)],
+)
+train_dataloader.dataset = dict(
+    type=NuScenes, root="data/simulated/nuscenes", split="mini_train", features=(), sweeps=2, remove_close=2.0
+)
+train_dataloader.update(batch_size=2, num_workers=0, persistent_workers=False, pin_memory=False)
+val_dataloader.dataset.update(root="data/simulated/nuscenes", split="mini_val", features=(), sweeps=2, remove_close=2.0)
+val_dataloader.update(batch_size=2, num_workers=0, persistent_workers=False, pin_memory=False)
+val_evaluator.dataset.update(root="data/simulated/nuscenes", split="mini_val")
+test_dataloader = val_dataloader
+test_evaluator = val_evaluator
+train_cfg.update(max_epochs=20, val_interval=10)
