@@ -4,11 +4,13 @@ import math
 
 import pytest
 import torch
+from mmengine.config import Config
 from torch import nn
 
 from mae3d.engine.optim import OneCycleMomentum, OneCycleRate
 from mae3d.engine.optim.one_cycle import one_cycle
 from mae3d.errors import ConfigError
+from tests.engine.runs import ROOT
 
 
 def run(steps, peak=3e-3, rate=(), momentum=()):
@@ -92,3 +94,13 @@ def test_resuming_continues_the_trace():
 def test_impossible_share():
     with pytest.raises(ConfigError, match="up must lie"):
         OneCycleRate(torch.optim.SGD([nn.Parameter(torch.zeros(1))], 0.1), up=1.0)
+
+
+SCHEDULES = sorted((ROOT / "configs" / "_base_" / "schedules").glob("*.py"))
+
+
+@pytest.mark.parametrize("path", SCHEDULES, ids=lambda path: path.stem)
+def test_configs_count_iterations(path):
+    """The runner takes the end of a schedule from the config alone: without by_epoch=False it ends after max_epochs."""
+    cycles = [one for one in Config.fromfile(path).param_scheduler if "OneCycle" in str(one.type)]
+    assert all(one.get("by_epoch") is False for one in cycles)

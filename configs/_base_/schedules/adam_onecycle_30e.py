@@ -15,7 +15,7 @@ optim_wrapper = dict(
     clip_grad=dict(max_norm=10.0),
 )
 param_scheduler = [
-    dict(type=OneCycleRate, start=0.1, final=1e-5, up=0.4),
-    dict(type=OneCycleMomentum, high=0.95, low=0.85, up=0.4),
+    dict(type=OneCycleRate, by_epoch=False, start=0.1, final=1e-5, up=0.4),
+    dict(type=OneCycleMomentum, by_epoch=False, high=0.95, low=0.85, up=0.4),
 ]
 lr_scaling = "none"

@@ -12,5 +12,5 @@ optim_wrapper = dict(
     paramwise_cfg=dict(custom_keys=dict(norm=dict(decay_mult=0.0))),
     clip_grad=dict(max_norm=10.0),
 )
-param_scheduler = [dict(type=OneCycleRate, start=1e-2, final=1e-5, up=0.1)]
+param_scheduler = [dict(type=OneCycleRate, by_epoch=False, start=1e-2, final=1e-5, up=0.1)]
 lr_scaling = "none"
