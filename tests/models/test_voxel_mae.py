@@ -185,6 +185,10 @@ def test_objective_weights_scale_their_terms(batch):
     torch.testing.assert_close(losses[1], 0.1 * losses[0])
 
 
+def test_objectives_without_weights_weigh_one():
+    assert voxel_mae_test(objectives=("points", "occupancy")).objectives == {"points": 1.0, "occupancy": 1.0}
+
+
 def test_unknown_objectives_are_named():
     with pytest.raises(ConfigError, match="objectives"):
         voxel_mae_test(objectives={"normals": 1.0})

@@ -122,7 +122,7 @@ class VoxelMAE(BaseModel):
         empty_ratio: Empty cells asked about, as a share of each sample's voxels; not drawn without "occupancy".
         num_points: Points K predicted for a voxel.
         max_target_points: Points of a voxel that it is compared with, a random subset where there are more.
-        objectives: Weight of each of "points", "count" and "occupancy"; one that is absent has no head.
+        objectives: Out of "points", "count" and "occupancy", or the weight of each; one that is absent has no head.
         outside: See :class:`VoxelTokenizer`.
         temperature: Of the position encoding inside windows.
         gradient_checkpointing: Recompute layers in the backward pass.
@@ -150,7 +150,7 @@ class VoxelMAE(BaseModel):
         empty_ratio: float = 0.1,
         num_points: int = 10,
         max_target_points: int = 100,
-        objectives: Mapping[str, float] | None = None,
+        objectives: Mapping[str, float] | Sequence[str] = OBJECTIVES,
         outside: Literal["drop", "clamp"] = "drop",
         temperature: float = 10000.0,
         gradient_checkpointing: bool = False,
@@ -158,7 +158,7 @@ class VoxelMAE(BaseModel):
         init_cfg: dict | list[dict] | None = None,
     ) -> None:
         super().__init__(None if data_preprocessor is None else build(data_preprocessor), init_cfg)
-        self.objectives = dict.fromkeys(OBJECTIVES, 1.0) if objectives is None else dict(objectives)
+        self.objectives = dict(objectives) if isinstance(objectives, Mapping) else dict.fromkeys(objectives, 1.0)
         if not self.objectives or not set(self.objectives) <= set(OBJECTIVES):
             raise ConfigError(f"VoxelMAE: objectives must be some of {OBJECTIVES}, got {list(self.objectives)}")
         options = {"window": window, "temperature": temperature, "gradient_checkpointing": gradient_checkpointing}
