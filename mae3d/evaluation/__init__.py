@@ -7,6 +7,7 @@ from mae3d.evaluation.linear_svm import PROTOCOLS, LinearSVM, SvmProtocol
 from mae3d.evaluation.nuscenes_frames import NuScenesMetric
 from mae3d.evaluation.once_detection import OnceMetric
 from mae3d.evaluation.part_iou import PartIoU
+from mae3d.evaluation.waymo_frames import WaymoMetric
 
 __all__ = [
     "PROTOCOLS",
@@ -19,4 +20,5 @@ __all__ = [
     "PartIoU",
     "SvmProtocol",
     "VotedAccuracy",
+    "WaymoMetric",
 ]
