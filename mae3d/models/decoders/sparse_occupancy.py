@@ -44,10 +44,21 @@ class Background:
         """Cells f along a latent cell."""
         return self.values.shape[-1] // 2
 
-    def at(self, cells: Tensor) -> Tensor:
-        """Features [N, C] of cells [N, 4] (cloud, z, y, x)."""
+    def place(self, cells: Tensor) -> Tensor:
+        """Cell of the small grid, int64 [N], that stands for each of ``cells`` [N, 4] (cloud, z, y, x)."""
         y, x = (_fold(cells[:, axis].long(), self.shape[axis - 1], self.side) for axis in (2, 3))
-        return self.values[:, cells[:, 1].long(), y, x].t()
+        return (cells[:, 1].long() * 2 * self.side + y) * 2 * self.side + x
+
+    def at(self, cells: Tensor) -> Tensor:
+        """Features [N, C] of cells [N, 4]."""
+        return F.embedding(self.place(cells), self.values.flatten(1).t())
+
+    def in_blocks(self, stride: tuple[int, int, int]) -> Tensor:
+        """Features of blocks of ``stride`` cells: [places of coarse cells, R, C]; 0 above the grid."""
+        channels, height, side, _ = self.values.shape
+        padded = F.pad(self.values, (0, 0, 0, 0, 0, -height % stride[0]))
+        sizes = (channels, -1, stride[0], side // stride[1], stride[1], side // stride[2], stride[2])
+        return padded.reshape(sizes).permute(1, 3, 5, 2, 4, 6, 0).flatten(3, 5).flatten(0, 2)
 
     def mean(self, values: Tensor) -> Tensor:
         """Mean over the whole grid of ``values`` [C, Z, 2 f, 2 f] -> [C]."""
@@ -77,40 +88,41 @@ class Blocks:
 
     Attributes:
         coordinates: int32 [D, 4], coarse cells, ascending by (cloud, z, y, x).
-        difference: [D, R, C], to the background.
-        reached: bool [D, R]: an input reaches the cell, and it lies inside the grid.
+        difference: [D, R, C], to the background; 0 where no input reaches, and above the grid.
+        gather: int32 [8, D], the input row in each of the eight coarse cells that a block depends on, or -1.
         stride: (z, y, x).
         coarse_shape: (Z, Y, X) of the coarse grid.
     """
 
     coordinates: Tensor
     difference: Tensor
-    reached: Tensor
+    gather: Tensor
     stride: tuple[int, int, int]
     coarse_shape: tuple[int, int, int]
 
-    @property
-    def cells(self) -> Tensor:
-        """Reached cells, int64 [N, 4]."""
-        row, place = self.reached.nonzero().unbind(dim=1)
-        coarse = self.coordinates[row].long()
-        fine = coarse[:, 1:] * coarse.new_tensor(self.stride) + _places(self.stride, coarse.device)[place]
-        return torch.cat((coarse[:, :1], fine), dim=1)
-
-    @property
-    def values(self) -> Tensor:
-        """Differences at :attr:`cells` [N, C]."""
-        return self.difference[self.reached]
+    def reached(self) -> tuple[Tensor, Tensor]:
+        """Cells int64 [N, 4] of the grid that an input reaches, and their differences [N, C]."""
+        links = _connections(self.stride, self.difference.device)
+        hit = ((self.gather >= 0).t().float() @ links) > 0  # [D, R]
+        places = _places(self.stride, self.difference.device)
+        layer = self.coordinates[:, 1, None] * self.stride[0] + places[:, 0]
+        hit &= layer < output_size(self.coarse_shape[0], self.stride[0])
+        rows = hit.flatten().nonzero().squeeze(1)
+        block = rows // len(places)
+        coarse = self.coordinates.long().index_select(0, block)
+        fine = coarse[:, 1:] * coarse.new_tensor(self.stride) + places.index_select(0, rows - block * len(places))
+        cells = torch.cat((coarse[:, :1], fine), dim=1)
+        return cells, self.difference.flatten(0, 1).index_select(0, rows)
 
     def at(self, cells: Tensor) -> Tensor:
         """Differences [N, C] at any cells [N, 4] of the fine grid; 0 where no latent reaches."""
+        if len(self.coordinates) == 0:
+            return self.difference.new_zeros(len(cells), self.difference.shape[2])
         stride = cells.new_tensor(self.stride)
         coarse = torch.cat((cells[:, :1], cells[:, 1:].div(stride, rounding_mode="floor")), dim=1)
         place = (cells[:, 1:] % stride) @ cells.new_tensor([self.stride[1] * self.stride[2], self.stride[2], 1])
         keys, wanted = (_keys(rows.long(), self.coarse_shape) for rows in (self.coordinates, coarse))
-        row = torch.searchsorted(keys, wanted).clamp(max=max(len(keys) - 1, 0))
-        if len(keys) == 0:
-            return self.difference.new_zeros(len(cells), self.difference.shape[2])
+        row = torch.searchsorted(keys, wanted).clamp(max=len(keys) - 1)
         return torch.where((keys[row] == wanted)[:, None], self.difference[row, place], 0.0)
 
 
@@ -152,13 +164,8 @@ def spread(
     stride = tuple(convolution.stride)
     book = build_rulebook(cells, [size + 1 for size in shape], batch_size, kernel_size=2, validate=False)
     rows = sparse_conv(values, block_weight(convolution), book)
-    coarse = book.output_coordinates
-    reached = ((book.gather >= 0).t().float() @ _connections(stride, values.device)) > 0  # [D, R]
-    places = _places(stride, values.device)
-    for axis in range(3):
-        end = output_size(shape[axis], stride[axis])
-        reached &= coarse[:, 1 + axis, None] * stride[axis] + places[:, axis] < end
-    return Blocks(coarse, rows.view(len(coarse), len(places), convolution.out_channels), reached, stride, shape)
+    difference = rows.unflatten(1, (-1, convolution.out_channels))
+    return Blocks(book.output_coordinates, difference, book.gather, stride, shape)
 
 
 @dataclass(frozen=True)
@@ -181,22 +188,26 @@ class OccupancyField:
 
     def reached(self) -> tuple[Tensor, Tensor]:
         """Cells int64 [N, 4] that a latent reaches, and their logits [N]."""
-        cells = self.blocks.cells
-        return cells, (self.background.at(cells) + self.blocks.values).squeeze(1)
+        cells, difference = self.blocks.reached()
+        return cells, (self.background.at(cells) + difference).squeeze(1)
 
     def loss(self, occupied: Tensor) -> Tensor:
         """Mean over every cell of the grid of the binary cross-entropy with ``occupied`` cells int64 [V, 4].
 
-        With softplus(l) - t l as the term of a cell: the background's mean, the difference at reached cells, and the
-        logits of the occupied ones.
+        With softplus(l) - t l as the term of a cell: the background's mean, what blocks have instead of it, and the
+        logits of the occupied cells. Cells of a block above the grid are 0 in both and cancel.
         """
-        z, y, x = self.background.shape
-        count = self.batch_size * z * y * x
-        cells = self.blocks.cells
-        base = self.background.at(cells)
-        near = F.softplus(base + self.blocks.values) - F.softplus(base)
+        blocks, shape = self.blocks, self.background.shape
+        count = self.batch_size * shape[0] * shape[1] * shape[2]
+        table = self.background.in_blocks(blocks.stride).squeeze(2)  # [P, R]
+        coarse = Background(self.background.values[:, :, :: blocks.stride[1], :: blocks.stride[2]], blocks.coarse_shape)
+        place = coarse.place(blocks.coordinates)
+        logits = F.embedding(place, table) + blocks.difference.squeeze(2)
+        instead_of = torch.bincount(place, minlength=len(table)).double()
+        # Two large sums, their difference small: in float64.
+        near = F.softplus(logits).sum(dtype=torch.float64) - (instead_of @ F.softplus(table).double()).sum()
         far = self.background.mean(F.softplus(self.background.values)).squeeze(0)
-        return far + (near.sum() - self.at(occupied).sum()) / count
+        return far + ((near - self.at(occupied).sum()) / count).float()
 
 
 def decode_sparse(decoder: OccupancyDecoder, latents: SparseTensor) -> OccupancyField:
@@ -215,9 +226,9 @@ def decode_sparse(decoder: OccupancyDecoder, latents: SparseTensor) -> Occupancy
             background = background.spread(stage[0])
             if len(stage) == 1:
                 break
-            cells = blocks.cells
+            cells, difference = blocks.reached()
             base = background.at(cells)
-            values, background = _normalise(stage[1], base + blocks.values, base, background, batch_size)
+            values, background = _normalise(stage[1], base + difference, base, background, batch_size)
             values = values - background.at(cells)
             cells = cells.int()
         return OccupancyField(blocks, background, batch_size)
@@ -231,17 +242,17 @@ def _normalise(
         z, y, x = background.shape
         count = batch_size * z * y * x
         mean = background.mean(background.values) + (values - base).sum(dim=0) / count
-        spread_far = background.mean((background.values - mean[:, None, None, None]).square())
-        # (v - m)^2 - (b - m)^2, factored so that it does not cancel
-        spread_near = ((values - base) * (values + base - 2 * mean)).sum(dim=0) / count
-        variance = (spread_far + spread_near).clamp(min=0)
+        # The far mean holds the background at the N cells too, so the difference of sums cannot cancel badly.
+        far = background.mean((background.values - mean[:, None, None, None]).square())
+        near = ((values - mean).square().sum(dim=0) - (base - mean).square().sum(dim=0)) / count
+        variance = (far + near).clamp(min=0)
         _move_statistics(norm, mean.detach(), variance.detach() * (count / max(count - 1, 1)))
     else:
         mean, variance = norm.running_mean, norm.running_var
     scale = norm.weight * (variance + norm.eps).rsqrt()
     shift = norm.bias - mean * scale
-    far = F.relu(background.values * scale[:, None, None, None] + shift[:, None, None, None])
-    return F.relu(values * scale + shift), Background(far, background.shape)
+    far = F.relu(torch.addcmul(shift[:, None, None, None], background.values, scale[:, None, None, None]))
+    return F.relu(torch.addcmul(shift, values, scale)), Background(far, background.shape)
 
 
 @torch.no_grad()
