@@ -6,6 +6,8 @@ import torch
 from mae3d.checkpoints import convert, export, load_pretrained, load_weights
 from mae3d.errors import CheckpointError
 from mae3d.models.backbones import VoxelBackBone8x, VoxelResBackBone8x
+from mae3d.models.heads.detection import second_kitti
+from mae3d.models.methods import r_mae
 from tests.oracles import r_mae as oracle
 
 
@@ -73,3 +75,10 @@ def test_a_missing_tensor_is_named():
     del official["backbone_3d.conv3.1.0.weight"]
     with pytest.raises(CheckpointError, match=r"missing 1 tensor: encoder\.conv3\.1\.0\.weight"):
         convert("r-mae", official)
+
+
+def test_a_pretraining_run_starts_a_detector(tmp_path):
+    torch.save({"state_dict": r_mae().state_dict()}, tmp_path / "run.pth")
+    report = load_pretrained(second_kitti(), tmp_path / "run.pth")
+    assert len(report.loaded) == 12 * 6
+    assert all(name.startswith("decoder.") for name in report.unused)
