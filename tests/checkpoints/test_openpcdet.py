@@ -1,0 +1,59 @@
+"""Detectors under OpenPCDet's names, both ways, and encoders of R-MAE in them."""
+
+import pytest
+import torch
+
+from mae3d.checkpoints import convert, export
+from mae3d.errors import CheckpointError
+from mae3d.models.heads.detection import centerpoint_nuscenes, centerpoint_pillar, centerpoint_waymo, second_kitti
+from mae3d.registry import MODELS
+
+NAMES = {
+    second_kitti: {
+        "backbone_3d.conv_input.0.weight": (16, 3, 3, 3, 4),
+        "backbone_2d.blocks.0.1.weight": (128, 256, 3, 3),
+        "backbone_2d.deblocks.1.0.weight": (256, 256, 2, 2),
+        "dense_head.conv_cls.weight": (18, 512, 1, 1),
+        "dense_head.conv_box.weight": (42, 512, 1, 1),
+        "dense_head.conv_dir_cls.bias": (12,),
+    },
+    centerpoint_nuscenes: {
+        "backbone_3d.conv4.1.bn2.running_var": (128,),
+        "dense_head.shared_conv.0.weight": (64, 512, 3, 3),
+        "dense_head.heads_list.1.hm.1.weight": (2, 64, 3, 3),
+        "dense_head.heads_list.5.vel.0.0.weight": (64, 64, 3, 3),
+        "dense_head.heads_list.0.rot.0.1.running_mean": (64,),
+    },
+    centerpoint_waymo: {"dense_head.heads_list.0.hm.1.bias": (3,)},
+    centerpoint_pillar: {"vfe.pfn_layers.0.linear.weight": (32, 11), "vfe.pfn_layers.1.norm.weight": (64,)},
+}
+
+
+@pytest.mark.parametrize("build", NAMES, ids=lambda build: build.__name__)
+def test_names_both_ways(build):
+    with torch.device("meta"):
+        ours = build().state_dict()
+    official = export("openpcdet", ours).state
+    for name, shape in NAMES[build].items():
+        assert tuple(official[name].shape) == shape
+    again = convert("openpcdet", official)
+    assert again.state.keys() == ours.keys()
+    del official[next(iter(NAMES[build]))]
+    with pytest.raises(CheckpointError):
+        convert("openpcdet", official)
+
+
+@pytest.mark.parametrize(
+    ("pretraining", "detector"),
+    [
+        ({"type": "r_mae"}, {"type": "second_kitti"}),
+        ({"type": "r_mae_residual"}, {"type": "centerpoint_nuscenes", "residual_bias": False}),
+    ],
+)
+def test_what_r_mae_learned_fits_the_detector(pretraining, detector):
+    with torch.device("meta"):
+        theirs, ours = MODELS.build(pretraining).state_dict(), MODELS.build(detector).state_dict()
+    encoder = {name for name in ours if name.startswith("encoder.")}
+    assert encoder == {name for name in theirs if name.startswith("encoder.")}
+    different = {name for name in encoder if theirs[name].shape != ours[name].shape}
+    assert different <= {"encoder.conv_input.0.weight"}  # the columns of the points are the data set's
