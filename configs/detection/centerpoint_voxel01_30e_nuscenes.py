@@ -3,7 +3,8 @@
 
 Published: 56.03 mAP and 64.54 NDS from scratch, 59.20 and 66.85 from R-MAE.
 Objects to paste: python tools/prepare_data.py nuscenes --root data/nuscenes --sweeps 10 --ground-truth-database
-From a pre-trained R-MAE encoder: --cfg-options model.init_cfg.type=PretrainedEncoder model.init_cfg.checkpoint=FILE
+From a pre-trained R-MAE encoder: --cfg-options
+    model.init_cfg.type=mae3d.checkpoints.PretrainedEncoder model.init_cfg.checkpoint=FILE
 model.residual_bias=False
 """
 

@@ -3,7 +3,8 @@
 
 Published level 2 mAP/mAPH of vehicles, pedestrians, cyclists: 63.16/62.65, 64.27/58.23, 66.11/64.87 from scratch (with
 the plain encoder), 65.28/64.79, 66.90/61.24, 69.43/68.26 from R-MAE.
-From a pre-trained R-MAE encoder: --cfg-options model.init_cfg.type=PretrainedEncoder model.init_cfg.checkpoint=FILE
+From a pre-trained R-MAE encoder: --cfg-options
+    model.init_cfg.type=mae3d.checkpoints.PretrainedEncoder model.init_cfg.checkpoint=FILE
 model.residual_bias=False
 Objects to paste: python tools/prepare_data.py waymo --root data/waymo --ground-truth-database
 """

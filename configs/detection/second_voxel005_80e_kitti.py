@@ -1,7 +1,7 @@
 # python tools/train.py configs/detection/second_voxel005_80e_kitti.py
 """SECOND on KITTI: 79.08, 44.52, 64.49 published from scratch (car, pedestrian, cyclist; moderate, R40).
 
-79.64, 47.33, 65.65 from R-MAE; its encoder: --cfg-options model.init_cfg.type=PretrainedEncoder
+79.64, 47.33, 65.65 from R-MAE; its encoder: --cfg-options model.init_cfg.type=mae3d.checkpoints.PretrainedEncoder
 model.init_cfg.checkpoint=FILE
 Objects to paste: python tools/prepare_data.py kitti --root data/kitti --ground-truth-database
 """

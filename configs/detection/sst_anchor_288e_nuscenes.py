@@ -2,7 +2,8 @@
 """SST with anchors on nuScenes, the detector that Voxel-MAE fine-tunes: two sweeps
 without intensity, no pasted objects.
 
-From a pre-trained Voxel-MAE: --cfg-options model.init_cfg.type=PretrainedEncoder model.init_cfg.checkpoint=FILE.
+From a pre-trained Voxel-MAE: --cfg-options
+    model.init_cfg.type=mae3d.checkpoints.PretrainedEncoder model.init_cfg.checkpoint=FILE.
 Fewer labels: train_dataloader.dataset.percent=20
 """
 

@@ -3,7 +3,8 @@
 
 The drives are made once with
     python tools/prepare_data.py simulated-drives --root data/simulated --layouts nuscenes --scenes 8 2
-From the pre-trained encoder: --cfg-options model.init_cfg.type=PretrainedEncoder model.init_cfg.checkpoint=FILE
+From the pre-trained encoder: --cfg-options
+    model.init_cfg.type=mae3d.checkpoints.PretrainedEncoder model.init_cfg.checkpoint=FILE
 """
 
 from mmengine.config import read_base
