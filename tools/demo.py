@@ -37,9 +37,9 @@ from mae3d.visualization.curves import line_chart, read_scalars  # noqa: E402
 from mae3d.visualization.points import render_reconstruction  # noqa: E402
 from mae3d.visualization.report import Report  # noqa: E402
 
-CONFIG = ROOT / "configs" / "point_mae" / "point-mae_tiny_simulated.py"
+CONFIG = ROOT / "configs" / "point_mae" / "point-mae_tiny_6e_shapenet55.py"
 PROTOCOL = SvmProtocol("linear_svc", 0.1, "max_mean")
-PRETRAIN_CLOUDS, PROBE_CLOUDS = 2400, 1600
+PRETRAIN_CLOUDS, PROBE_CLOUDS = 2400, 1200
 
 
 def main() -> int:
@@ -99,11 +99,23 @@ def pretrain(output: Path, seed: int) -> float:
     command = [sys.executable, "tools/train.py", str(CONFIG), "--work-dir", str(work_dir.resolve()), "--resume"]
     command += ["--seed", str(seed), "--cfg-options", f"train_dataloader.dataset.root={data_root.resolve()}"]
     start = time.monotonic()
-    result = subprocess.run(command, cwd=ROOT)
-    if result.returncode:
+    if follow(command, f"seed {seed}"):
         raise SystemExit(f"pre-training with seed {seed} failed; its log is under {work_dir}")
     (work_dir / "finished").touch()
     return time.monotonic() - start
+
+
+def follow(command: list[str], name: str) -> int:
+    """Run a training, printing its progress lines only (all of them if it fails); returns its exit status."""
+    said = []
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+        for line in process.stdout:
+            said.append(line)
+            if "Epoch(train)" in line:
+                print(f"{name}: {line.split('Epoch(train)')[1].strip()}", flush=True)
+    if process.returncode:
+        print("".join(said), file=sys.stderr)
+    return process.returncode
 
 
 def run_folder(output: Path, seed: int) -> Path:
@@ -112,8 +124,8 @@ def run_folder(output: Path, seed: int) -> Path:
 
 
 def load_clouds(root: Path, split: str) -> tuple[torch.Tensor, torch.Tensor]:
-    """All clouds [N, 1024, 3] and labels [N] of a split of the simulated ModelNet40."""
-    dataset = ModelNet40(root / prepare_data.LAYOUTS["modelnet40"], split, npoints=1024)
+    """All clouds [N, 512, 3] and labels [N] of a split of the simulated ModelNet40."""
+    dataset = ModelNet40(root / prepare_data.LAYOUTS["modelnet40"], split, npoints=512)
     batches = list(DataLoader(dataset, batch_size=256))
     return torch.cat([b["points"][..., :3] for b in batches]), torch.cat([b["label"] for b in batches])
 
