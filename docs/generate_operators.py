@@ -33,8 +33,10 @@ def _section(name: str) -> str:
 def render() -> str:
     """The whole page."""
     by_module: dict[str, list[str]] = {}
-    for name in mae3d.ops.__all__:
-        by_module.setdefault(getattr(mae3d.ops, name).__module__.rsplit(".", 1)[-1], []).append(name)
+    for name, item in sorted(vars(mae3d.ops).items()):
+        module = getattr(item, "__module__", "")
+        if not name.startswith("_") and module.startswith("mae3d.ops."):
+            by_module.setdefault(module.rsplit(".", 1)[-1], []).append(name)
     parts = [HEADER]
     for module, names in sorted(by_module.items()):
         summary = (inspect.getdoc(sys.modules[f"mae3d.ops.{module}"]) or "").strip()

@@ -31,6 +31,8 @@ from mae3d.ops.points_in_boxes import PointsInBoxes as PointsInBoxes
 from mae3d.ops.points_in_boxes import points_in_boxes as points_in_boxes
 from mae3d.ops.radial_mask import RadialMask as RadialMask
 from mae3d.ops.radial_mask import radial_mask as radial_mask
+from mae3d.ops.ray_cast import RayHits as RayHits
+from mae3d.ops.ray_cast import ray_cast as ray_cast
 from mae3d.ops.scatter import scatter_reduce as scatter_reduce
 from mae3d.ops.sparse_conv import Rulebook as Rulebook
 from mae3d.ops.sparse_conv import build_rulebook as build_rulebook
