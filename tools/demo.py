@@ -37,7 +37,7 @@ from mae3d.visualization.curves import line_chart, read_scalars  # noqa: E402
 from mae3d.visualization.points import render_reconstruction  # noqa: E402
 from mae3d.visualization.report import Report  # noqa: E402
 
-CONFIG = ROOT / "configs" / "point_mae" / "point-mae_tiny_6e_shapenet55.py"
+CONFIG = ROOT / "configs" / "point_mae" / "point-mae_tiny_5e_shapenet55.py"
 PROTOCOL = SvmProtocol("linear_svc", 0.01, "max_mean")
 PRETRAIN_CLOUDS, PROBE_CLOUDS = 2400, 1200
 LABELS_PER_CLASS = 3

@@ -1,4 +1,4 @@
-# python tools/train.py configs/point_mae/point-mae_tiny_6e_shapenet55.py
+# python tools/train.py configs/point_mae/point-mae_tiny_5e_shapenet55.py
 """The run of `make demo`: a small Point-MAE on a ShapeNet55-layout folder, a minute and a half on two CPU cores.
 
 Write such a folder with:
@@ -33,7 +33,7 @@ train_dataloader.update(
     persistent_workers=False,
     pin_memory=False,
 )
-train_cfg.update(max_epochs=6, extra_epoch=False)
+train_cfg.update(max_epochs=5, extra_epoch=False)
 optim_wrapper.optimizer.update(lr=2e-3)
 param_scheduler[0].update(warmup=1, start=4e-4, delayed=False)
 default_hooks.update(checkpoint=dict(type=AtomicCheckpointHook, interval=1, max_keep=1))
