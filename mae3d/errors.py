@@ -29,10 +29,11 @@ class NonFiniteLossError(Mae3dError, FloatingPointError):
 
 
 class MissingExtraError(Mae3dError, ImportError):
-    """An optional dependency is not installed."""
+    """An optional dependency is not installed, or is but cannot be used for ``reason``."""
 
-    def __init__(self, package: str, extra: str, purpose: str) -> None:
-        super().__init__(f'{purpose} needs the package "{package}": pip install "mae3d[{extra}]"')
+    def __init__(self, package: str, extra: str, purpose: str, reason: str = "") -> None:
+        detail = f" ({reason})" if reason else ""
+        super().__init__(f'{purpose} needs the package "{package}"{detail}: pip install "mae3d[{extra}]"')
 
 
 def plain_message(error: Mae3dError) -> str:

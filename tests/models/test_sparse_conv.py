@@ -2,6 +2,10 @@
 
 import copy
 import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -25,9 +29,13 @@ from mae3d.models.layers.sparse_conv import weight_from_spconv1
 from mae3d.registry import MODELS
 from mae3d.structures import SparseTensor
 
-needs_spconv = pytest.mark.skipif(
-    importlib.util.find_spec("spconv") is None, reason='spconv is not installed (pip install "mae3d[sparse]")'
-)
+try:
+    import spconv.pytorch  # noqa: F401
+
+    NO_SPCONV = ""
+except ImportError as error:
+    NO_SPCONV = f'spconv does not import (pip install "mae3d[sparse]"): {error}'
+needs_spconv = pytest.mark.skipif(bool(NO_SPCONV), reason=NO_SPCONV)
 
 
 @pytest.fixture(autouse=True)
@@ -220,6 +228,18 @@ def test_a_missing_spconv_is_named():
         SubMConv3d(4, 4, 3, backend="spconv")(scene())
 
 
+def test_an_spconv_that_does_not_import_is_named(tmp_path):
+    (tmp_path / "spconv").mkdir()
+    (tmp_path / "spconv" / "__init__.py").write_text("import a_requirement_that_is_not_there")
+    program = "from tests.models.test_sparse_conv import *; SubMConv3d(4, 4, 3, backend='spconv')(scene())"
+    root = str(Path(__file__).resolve().parents[2])
+    environment = {**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{root}"}
+    result = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True)
+    last = result.stderr.splitlines()[-1]
+    assert "MissingExtraError: backend='spconv' needs the package" in last
+    assert "does not import: No module named 'a_requirement_that_is_not_there'" in last
+
+
 def sorted_rows(x):
     """Features in ascending order of cells."""
     number = x.coordinates[:, 0].long()
@@ -228,7 +248,28 @@ def sorted_rows(x):
     return x.features[number.argsort()]
 
 
+@pytest.fixture
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @needs_spconv
+def test_spconv_is_refused_on_several_cpu_threads():
+    layer = SubMConv3d(4, 4, 3, backend="spconv")
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        with pytest.raises(ConfigError, match=r"more than one thread.*torch.set_num_threads\(1\)"):
+            layer(scene())
+    finally:
+        torch.set_num_threads(threads)
+
+
+@needs_spconv
+@pytest.mark.usefixtures("one_thread")
 @pytest.mark.parametrize(("axes", "shape"), [(3, (9, 16, 14)), (2, (30, 41))])
 def test_spconv_gives_the_same_values_and_gradients(axes, shape):
     model = encoder(axes)

@@ -12,6 +12,7 @@ from __future__ import annotations
 import functools
 import importlib.util
 import os
+import warnings
 from types import ModuleType
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
@@ -51,20 +52,27 @@ def sparse_backend() -> str:
 
 
 @functools.cache
-def _spconv() -> ModuleType | None:
+def _import_spconv() -> tuple[ModuleType | None, str]:
+    """The spconv package and "", or None and why it cannot be used."""
     if importlib.util.find_spec("spconv") is None:
-        return None
-    import spconv.pytorch as module
-    import spconv.pytorch.ops
-
+        return None, ""
+    try:
+        import spconv.pytorch as module
+        import spconv.pytorch.ops
+    except ImportError as error:  # its own requirements are incomplete, or its build does not fit
+        return None, f"it is installed but does not import: {error}"
     if not torch.cuda.is_available():
         # Its backward asks for the current CUDA stream even where all tensors are on the CPU.
         spconv.pytorch.ops.get_current_stream = lambda: 0
-    return module
+    return module, ""
 
 
+@functools.cache
 def _has_cuda_build() -> bool:
-    if _spconv() is None:
+    module, reason = _import_spconv()
+    if module is None:
+        if reason:
+            warnings.warn(f"sparse layers use the native back end: spconv: {reason}", RuntimeWarning, stacklevel=2)
         return False
     from spconv.cppconstants import CPU_ONLY_BUILD
 
@@ -76,14 +84,23 @@ def resolve_backend(wish: str | None, x: SparseTensor) -> str:
     name = wish or sparse_backend()
     if name == "auto":
         return "spconv" if x.device.type == "cuda" and _has_cuda_build() else "native"
-    if name == "spconv" and _spconv() is None:
-        raise MissingExtraError("spconv", "cuda" if x.device.type == "cuda" else "sparse", "backend='spconv'")
+    if name == "spconv":
+        module, reason = _import_spconv()
+        if module is None:
+            extra = "cuda" if x.device.type == "cuda" else "sparse"
+            raise MissingExtraError("spconv", extra, "backend='spconv'", reason)
+        if x.device.type == "cpu" and torch.get_num_threads() > 1:
+            raise ConfigError(
+                "backend='spconv' on the CPU gives wrong values now and then when it runs on more than one thread "
+                f"(spconv 2.3.8), and torch has {torch.get_num_threads()}: call torch.set_num_threads(1) or set "
+                "OMP_NUM_THREADS=1, or use the native back end"
+            )
     return name
 
 
 def run_spconv(layer: SparseConvolution, x: SparseTensor) -> SparseTensor:
     """Run ``layer`` on ``x`` by spconv, with the layer's own parameters."""
-    spconv = _spconv()
+    spconv, _ = _import_spconv()
     assert spconv is not None
     twin = _twins.get(layer)
     if twin is None:
