@@ -1,12 +1,16 @@
 """Times an operator beside its peers in one process and prints ratios.
 
 Every peer runs on the same inputs; the figure is the median of repeated calls after a warm-up. One thread:
-CPU time of the process, which survives a busy machine. More threads: wall time. A peer that cannot be
-imported is listed as absent, never silently left out.
+CPU time of the process, which survives a busy machine. More threads: wall time. On a GPU: time between two events
+around the call. A peer that cannot be imported is listed as absent, never silently left out.
+
+A case may say how many bytes it must move at least (every input read once, every result written once) or how many
+operations it does; on a GPU the rate is then shown beside what a copy or a float32 matrix product reaches there.
 """
 
 from __future__ import annotations
 
+import functools
 import os
 import platform
 import statistics
@@ -28,6 +32,8 @@ class Case:
     ours: Call
     peers: dict[str, Call] = field(default_factory=dict)
     absent: dict[str, str] = field(default_factory=dict)  # peer -> why it is missing
+    bytes_moved: float = 0.0  # least traffic of one call of ours
+    operations: float = 0.0  # floating-point operations of one call of ours
 
 
 def optional(importer: Callable[[], object]) -> tuple[object | None, str]:
@@ -51,40 +57,106 @@ BUDGET = float(os.environ.get("MAE3D_BENCH_SECONDS", "2"))
 
 
 def measure(call: Call, threads: int, budget_s: float = BUDGET, max_calls: int = 30) -> float:
-    """Median milliseconds per call; on a GPU the device is synchronised around each call."""
+    """Median milliseconds per call."""
     torch.set_num_threads(threads)
-    clock = time.process_time if threads == 1 and not torch.cuda.is_available() else time.perf_counter
-    sync = torch.cuda.synchronize if torch.cuda.is_available() else lambda: None
-    call()
-    sync()
+    if torch.cuda.is_available():
+        timed = _device_milliseconds
+    else:
+        clock = time.process_time if threads == 1 else time.perf_counter
+
+        def timed(call: Call) -> float:
+            begin = clock()
+            call()
+            return (clock() - begin) * 1e3
+
+    for _ in range(3 if torch.cuda.is_available() else 1):
+        call()
     times: list[float] = []
     start = time.perf_counter()
     while len(times) < max_calls:
         spent = time.perf_counter() - start
         if times and spent > (budget_s if len(times) >= 3 else 3 * budget_s):
             break
-        begin = clock()
-        call()
-        sync()
-        times.append((clock() - begin) * 1e3)
+        times.append(timed(call))
     return statistics.median(times)
+
+
+def _device_milliseconds(call: Call) -> float:
+    begin, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+    torch.cuda.synchronize()
+    begin.record()
+    call()
+    end.record()
+    end.synchronize()
+    return begin.elapsed_time(end)
+
+
+@functools.cache
+def ceilings() -> tuple[float, float]:
+    """Bytes per second of a large copy (read and written) and float32 operations per second of a matrix product."""
+    source = torch.empty(1 << 28, device="cuda")
+    target = torch.empty_like(source)
+    copy = 2 * source.nbytes / (measure(lambda: target.copy_(source), 1) * 1e-3)
+    matrix = torch.randn(8192, 8192, device="cuda")
+    product = 2 * 8192**3 / (measure(lambda: matrix @ matrix, 1) * 1e-3)
+    return copy, product
+
+
+def rate(case: Case, milliseconds: float) -> str:
+    """What ``case`` reaches of the device's limits, "" where it does not say what it does."""
+    copy, product = ceilings()
+    texts = []
+    if case.bytes_moved:
+        reached = case.bytes_moved / (milliseconds * 1e-3)
+        texts.append(f"{reached / 1e9:.0f} GB/s, {reached / copy:.0%} of a copy")
+    if case.operations:
+        reached = case.operations / (milliseconds * 1e-3)
+        texts.append(f"{reached / 1e12:.2f} TFLOP/s, {reached / product:.0%} of a float32 product")
+    return "; ".join(texts)
 
 
 def run(title: str, cases: list[Case], threads: tuple[int, ...] = (1, 2)) -> str:
     """Time all cases and return (and print) a markdown section."""
-    device = torch.cuda.get_device_name() if torch.cuda.is_available() else cpu_name()
-    lines = [f"## {title}", "", f"{device}, torch {torch.__version__}, median ms per call, threads {threads}", ""]
+    if torch.cuda.is_available():
+        return run_on_device(title, cases)
+    lines = [f"## {title}", "", f"{cpu_name()}, torch {torch.__version__}, median ms per call, threads {threads}", ""]
     lines += ["| case | threads | mae3d | best peer | ratio | all peers |", "|---|---|---|---|---|---|"]
     for case in cases:
         for count in threads:
             ours = measure(case.ours, count)
-            peers = {name: measure(call, count) for name, call in case.peers.items()}
-            best = min(peers, key=peers.__getitem__) if peers else None
-            listing = ", ".join(f"{name} {value:.2f}" for name, value in sorted(peers.items(), key=lambda p: p[1]))
-            listing += "".join(f", {name} absent ({why})" for name, why in case.absent.items())
-            verdict = f"{best} {peers[best]:.2f} | {peers[best] / ours:.2f}x" if best else "- | -"
+            verdict, listing = compare(case, ours, {name: measure(call, count) for name, call in case.peers.items()})
             lines.append(f"| {case.name} | {count} | {ours:.2f} | {verdict} | {listing} |")
             print(lines[-1], flush=True)
+    text = "\n".join(lines) + "\n"
+    print(text, flush=True)
+    return text
+
+
+def compare(case: Case, ours: float, peers: dict[str, float]) -> tuple[str, str]:
+    """Cells "best peer | ratio" and the list of all peers."""
+    best = min(peers, key=peers.__getitem__) if peers else None
+    listing = ", ".join(f"{name} {value:.2f}" for name, value in sorted(peers.items(), key=lambda pair: pair[1]))
+    listing += "".join(f", {name} absent ({why})" for name, why in case.absent.items())
+    return (f"{best} {peers[best]:.2f} | {peers[best] / ours:.2f}x" if best else "- | -"), listing
+
+
+def run_on_device(title: str, cases: list[Case]) -> str:
+    """The table of :func:`run` on a GPU, with rates."""
+    copy, product = ceilings()
+    lines = [
+        f"## {title}",
+        "",
+        f"{torch.cuda.get_device_name()}, torch {torch.__version__}, median ms per call; "
+        f"a copy moves {copy / 1e9:.0f} GB/s, a float32 product does {product / 1e12:.1f} TFLOP/s",
+        "",
+        "| case | mae3d | rate | best peer | ratio | all peers |",
+        "|---|---|---|---|---|---|",
+    ]
+    for case in cases:
+        ours = measure(case.ours, 1)
+        verdict, listing = compare(case, ours, {name: measure(call, 1) for name, call in case.peers.items()})
+        lines.append(f"| {case.name} | {ours:.3f} | {rate(case, ours)} | {verdict} | {listing} |")
+        print(lines[-1], flush=True)
     text = "\n".join(lines) + "\n"
     print(text, flush=True)
     return text
