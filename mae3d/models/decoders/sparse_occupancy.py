@@ -120,7 +120,8 @@ class Blocks:
             return self.difference.new_zeros(len(cells), self.difference.shape[2])
         stride = cells.new_tensor(self.stride)
         coarse = torch.cat((cells[:, :1], cells[:, 1:].div(stride, rounding_mode="floor")), dim=1)
-        place = (cells[:, 1:] % stride) @ cells.new_tensor([self.stride[1] * self.stride[2], self.stride[2], 1])
+        weights = cells.new_tensor([self.stride[1] * self.stride[2], self.stride[2], 1])
+        place = (cells[:, 1:] % stride * weights).sum(1)  # CUDA has no product of int64 matrices
         keys, wanted = (_keys(rows.long(), self.coarse_shape) for rows in (self.coordinates, coarse))
         row = torch.searchsorted(keys, wanted).clamp(max=len(keys) - 1)
         return torch.where((keys[row] == wanted)[:, None], self.difference[row, place], 0.0)
