@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from benchmarks.harness import Call, Case, optional, run
+from benchmarks.harness import Call, Case, mmcv_ops, run
 from mae3d.ops import box_iou_bev, nms_circle, nms_rotated, points_in_boxes
 
 TITLE = "Rotated boxes: IoU seen from above, suppression, points in boxes"
@@ -60,11 +60,11 @@ def mmcv_boxes(boxes: Tensor) -> Tensor:
 
 def iou_case(count: int) -> Case:
     boxes, _ = clustered(count)
-    case = Case(f"iou_{count}x{count}", lambda: box_iou_bev(boxes, boxes), {"shapely_tree": shapely_iou(boxes)})
-    ops, why = optional(lambda: __import__("mmcv.ops", fromlist=["ops"]))
-    if ops is None:
-        case.absent["mmcv"] = why
-    else:
+    case = Case(f"iou_{count}x{count}", lambda: box_iou_bev(boxes, boxes), bytes_moved=4.0 * count * count)
+    if DEVICE == "cpu":
+        case.peers["shapely_tree"] = shapely_iou(boxes)
+    ops = mmcv_ops(case.absent)
+    if ops:
         flat = mmcv_boxes(boxes)
         case.peers["mmcv"] = lambda: ops.box_iou_rotated(flat, flat)
     return case
@@ -88,10 +88,8 @@ def rotated_case(count: int) -> Case:
         lambda: nms_rotated(boxes, scores, 0.2),
         {"torch_on_our_iou": lambda: torch_greedy((box_iou_bev(boxes, boxes) > 0.2).cpu(), scores.cpu())},
     )
-    ops, why = optional(lambda: __import__("mmcv.ops", fromlist=["ops"]))
-    if ops is None:
-        case.absent["mmcv"] = why
-    else:
+    ops = mmcv_ops(case.absent)
+    if ops:
         flat = mmcv_boxes(boxes)
         case.peers["mmcv"] = lambda: ops.nms_rotated(flat, scores, 0.2)
     return case
@@ -139,7 +137,12 @@ def points_case(count: int, boxes_count: int) -> Case:
         inside = along & across & (step[..., 2].abs() <= boxes[0, :, None, 5] / 2)
         return inside.int().argmax(0)
 
-    return Case(f"points_{count}_in_{boxes_count}", lambda: points_in_boxes(points, boxes), {"torch": plain})
+    case = Case(f"points_{count}_in_{boxes_count}", lambda: points_in_boxes(points, boxes), {"torch": plain})
+    case.bytes_moved = points.nbytes + 8.0 * count
+    ops = mmcv_ops(case.absent)
+    if ops and DEVICE == "cuda":
+        case.peers["mmcv"] = lambda: ops.points_in_boxes_part(points, boxes)
+    return case
 
 
 def cases() -> list[Case]:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmarks.harness import Call, Case, optional, run
+from benchmarks.harness import Call, Case, mmcv_ops, optional, run
 from mae3d.ops import furthest_point_sample
 
 TITLE = "Farthest point sampling"
@@ -73,6 +73,9 @@ def peers(points: Tensor, samples: int) -> tuple[dict[str, Call], dict[str, str]
         arrays = points.numpy()
         sample = modules["fpsample"].bucket_fps_kdline_sampling
         calls["fpsample kdline"] = lambda: [sample(cloud, samples, height, start_idx=0) for cloud in arrays]
+    mmcv = mmcv_ops(absent)
+    if mmcv and DEVICE == "cuda":
+        calls["mmcv"] = lambda: mmcv.furthest_point_sample(points, samples)
     if modules["torch_cluster"]:
         rows = points.reshape(-1, 3)
         offsets = torch.arange(batch + 1, device=points.device) * count
@@ -90,7 +93,9 @@ def cases() -> list[Case]:
         array = sweep(count) if name.startswith("sweep") else objects(batch, count)
         points = torch.from_numpy(array).to(DEVICE)
         calls, absent = peers(points, samples)
-        result.append(Case(name, lambda p=points, s=samples: furthest_point_sample(p, s), calls, absent))
+        brute_force = 8.0 * batch * count * samples
+        ours = lambda p=points, s=samples: furthest_point_sample(p, s)  # noqa: E731
+        result.append(Case(name, ours, calls, absent, operations=brute_force))
     return result
 
 

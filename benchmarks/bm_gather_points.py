@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from benchmarks.harness import Case, run
+from benchmarks.harness import Case, mmcv_ops, run
 from mae3d.ops import gather_points
 
 TITLE = "Gather points"
@@ -23,6 +23,18 @@ def indexing(features: Tensor, indices: Tensor) -> Tensor:
 
 def torch_gather(features: Tensor, indices: Tensor) -> Tensor:
     return features.gather(1, indices[..., None].expand(-1, -1, features.shape[2]))
+
+
+def channels_first(grouping_operation):
+    """mmcv's operator on our layout; its own layout is prepared once per tensor, outside the timing."""
+    prepared: dict[int, Tensor] = {}
+
+    def call(features: Tensor, indices: Tensor) -> Tensor:
+        if id(indices) not in prepared:
+            prepared[id(indices)] = indices.int()[:, :, None].contiguous()
+        return grouping_operation(features.mT.contiguous(), prepared[id(indices)])[..., 0].mT
+
+    return call
 
 
 def cases() -> list[Case]:
@@ -43,7 +55,13 @@ def cases() -> list[Case]:
 
         for suffix, call in ((", forward", forward), (", forward + backward", both)):
             peers = {"torch indexing": call(indexing), "torch gather": call(torch_gather)}
-            result.append(Case(name + suffix, call(gather_points), peers))
+            case = Case(name + suffix, call(gather_points), peers)
+            rows_moved = features.nbytes + upstream.nbytes + indices.nbytes
+            case.bytes_moved = rows_moved * (2.0 if "backward" in suffix else 1.0)
+            mmcv = mmcv_ops(case.absent)
+            if mmcv and DEVICE == "cuda":  # its layout: [B, C, N] and int32 indices [B, M, K]
+                case.peers["mmcv"] = call(channels_first(mmcv.grouping_operation))
+            result.append(case)
     return result
 
 

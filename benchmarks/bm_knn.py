@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmarks.harness import Case, measure, optional, run
+from benchmarks.harness import Case, measure, mmcv_ops, optional, run
 from mae3d.ops import ball_query, knn
 
 TITLE = "k nearest neighbours and ball query"
@@ -62,11 +62,14 @@ def torch_ball(points: Tensor, queries: Tensor, k: int, radius: float) -> list[T
 
 def cases() -> list[Case]:
     spatial, why = optional(lambda: __import__("scipy.spatial", fromlist=["cKDTree"]))
+    if DEVICE == "cuda":
+        spatial, why = None, "a CPU library"
     pytorch3d, why_pytorch3d = optional(lambda: __import__("pytorch3d.ops", fromlist=["knn_points"]))
     result = []
     for size in SIZES:
         p, q, k, radius = inputs(size)
         near = Case(f"knn {size}", lambda p=p, q=q, k=k: knn(p, q, k))
+        near.operations = 8.0 * len(p) * p.shape[1] * q.shape[1]  # of brute force
         ball = Case(f"ball first {size}", lambda p=p, q=q, k=k, r=radius: ball_query(p, q, r, k))
         best = Case(f"ball nearest {size}", lambda p=p, q=q, k=k, r=radius: ball_query(p, q, r, k, mode="nearest"))
         if not size.startswith("lidar"):
@@ -83,6 +86,12 @@ def cases() -> list[Case]:
 
             near.peers["scipy"] = lambda search=search: search(math.inf)
             best.peers["scipy"] = lambda search=search, r=radius: search(r)
+        mmcv = mmcv_ops(near.absent)
+        if mmcv is None:
+            ball.absent["mmcv"] = near.absent["mmcv"]
+        elif DEVICE == "cuda":
+            near.peers["mmcv"] = lambda p=p, q=q, k=k, mmcv=mmcv: mmcv.knn(k, p, q)
+            ball.peers["mmcv"] = lambda p=p, q=q, k=k, r=radius, mmcv=mmcv: mmcv.ball_query(0, r, k, p, q)
         if pytorch3d is None:
             near.absent["pytorch3d"] = ball.absent["pytorch3d"] = why_pytorch3d
         else:

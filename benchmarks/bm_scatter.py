@@ -47,6 +47,7 @@ def cases() -> list[Case]:
                 f"{reduce} forward",
                 lambda args=args: scatter_reduce(features, *args),
                 {"torch.scatter_reduce": lambda args=args: native(features, *args)},
+                bytes_moved=features.nbytes + index.nbytes + 40_000 * 64 * 4.0,
             )
         )
         listed.append(

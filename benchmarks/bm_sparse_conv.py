@@ -111,9 +111,12 @@ def cases() -> list[Case]:
             peers["spconv"] = with_spconv(spconv, cells, channels, stride)
         if stride == 1:
             peers["plain torch"] = plain_torch(cells, channels)
-        return Case(
-            f"{name} {len(cells) // 1000}k voxels, {channels} channels", ours(cells, channels, stride), peers, absent
-        )
+        book = build_rulebook(cells, GRID, 1, kernel_size=3, stride=stride, padding=1, submanifold=stride == 1)
+        products = (
+            3 * 2.0 * float((book.gather >= 0).sum()) * channels**2
+        )  # forward, gradients of features and of weights
+        title = f"{name} {len(cells) // 1000}k voxels, {channels} channels"
+        return Case(title, ours(cells, channels, stride), peers, absent, operations=products)
 
     sixty = voxels(400_000, 60_000)
     large = voxels(1_200_000, 150_000)

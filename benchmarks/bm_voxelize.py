@@ -11,7 +11,7 @@ from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from benchmarks.bm_sparse_conv import sweep
-from benchmarks.harness import Call, Case, growth, optional, run
+from benchmarks.harness import Call, Case, growth, mmcv_ops, optional, run
 from mae3d.ops import scatter_reduce, voxelize, voxelize_hard
 
 TITLE = "Voxelisation (0.1 x 0.1 x 0.15 m in 150.4 x 150.4 x 6 m)"
@@ -66,6 +66,13 @@ def dynamic_peers(x: Tensor) -> tuple[dict[str, Call], dict[str, str]]:
         peers["torch_cluster"] = call
     else:
         absent["torch_cluster"] = why or why_scatter
+    mmcv = mmcv_ops(absent)
+    if mmcv and DEVICE == "cuda":
+
+        def dynamic_scatter() -> tuple[Tensor, Tensor]:
+            return mmcv.dynamic_scatter(x, mmcv.voxelization(x, SIZE, RANGE, -1, -1), "mean")
+
+        peers["mmcv"] = dynamic_scatter
     return peers, absent
 
 
@@ -97,6 +104,10 @@ def hard_peers(x: Tensor) -> tuple[dict[str, Call], dict[str, str]]:
         peers["spconv"] = lambda: voxelizer(x)
     else:
         absent["spconv"] = why
+    mmcv = mmcv_ops(absent)
+    if mmcv and DEVICE == "cuda":
+        peers["mmcv"] = lambda: mmcv.voxelization(x, SIZE, RANGE, 10, 160_000, True)
+        peers["mmcv, order at random"] = lambda: mmcv.voxelization(x, SIZE, RANGE, 10, 160_000, False)
     return peers, absent
 
 
@@ -105,7 +116,9 @@ def cases() -> list[Case]:
     for points in (120_000, 300_000):
         x = cloud(points)
         for order in ("sorted", "first"):
-            listed.append(Case(f"dynamic mean, {order}, {points}", ours(x, order), *dynamic_peers(x)))
+            case = Case(f"dynamic mean, {order}, {points}", ours(x, order), *dynamic_peers(x))
+            case.bytes_moved = 2.0 * x.nbytes + 8.0 * points  # points in, map and (at most as many) means out
+            listed.append(case)
         hard = lambda x=x: voxelize_hard(x, SIZE, RANGE, max_points_per_voxel=10, max_voxels=160_000)  # noqa: E731
         listed.append(Case(f"hard 10 x 160000, {points}", hard, *hard_peers(x)))
     return listed

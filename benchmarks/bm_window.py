@@ -47,7 +47,12 @@ def plain_torch(count: int) -> Call:
 
 
 def cases() -> list[Case]:
-    return [Case(f"{count} voxels", ours(count), {"torch": plain_torch(count)}) for count in (30_000, 120_000)]
+    sizes = (30_000, 120_000)
+    moved = 2 * (32 + 8 + 24 + 8 + 8)  # bytes per voxel: coordinates in; window, place and order out; both shifts
+    return [
+        Case(f"{count} voxels", ours(count), {"torch": plain_torch(count)}, bytes_moved=moved * count)
+        for count in sizes
+    ]
 
 
 if __name__ == "__main__":

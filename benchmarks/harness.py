@@ -17,6 +17,7 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 
@@ -42,6 +43,14 @@ def optional(importer: Callable[[], object]) -> tuple[object | None, str]:
         return importer(), ""
     except Exception as error:  # a peer may fail to import in any way
         return None, f"{type(error).__name__}: {error}".splitlines()[0][:80]
+
+
+def mmcv_ops(case_absent: dict[str, str]) -> Any | None:
+    """The operators of mmcv, or None with the reason put into ``case_absent``."""
+    ops, why = optional(lambda: __import__("mmcv.ops", fromlist=["ops"]))
+    if ops is None:
+        case_absent["mmcv"] = why
+    return ops
 
 
 def cpu_name() -> str:
