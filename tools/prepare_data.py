@@ -11,7 +11,7 @@
     python tools/prepare_data.py nuscenes --root data/nuscenes --infos nuscenes_infos_train.pkl --splits train
     python tools/prepare_data.py kitti --root data/kitti --ground-truth-database
     python tools/prepare_data.py once --root data/once --splits train val raw_small
-    python tools/prepare_data.py waymo --root data/waymo
+    python tools/prepare_data.py waymo --root data/waymo --raw
     python tools/prepare_data.py argoverse2 --root data/argoverse2
     python tools/prepare_data.py semantickitti --root data/semantickitti/dataset
     python tools/prepare_data.py simulated-drives --root data --layouts nuscenes kitti once --scenes 8 2
@@ -162,6 +162,7 @@ def prepare_drives(args: argparse.Namespace) -> LayoutReport:
         sweeps=args.sweeps,
         database=args.ground_truth_database,
         workers=args.workers,
+        raw=getattr(args, "raw", False),
     )
     return prepare.prepare(args.dataset, args.root, request)
 
@@ -248,6 +249,8 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
             command.add_argument("--rebuild", action="store_true", help="make indices that exist again")
             command.add_argument("--sweeps", type=int, default=1, help="point files of a sample (database, --deep)")
             command.add_argument("--ground-truth-database", action="store_true", help="cut out the training objects")
+        if name == "waymo":
+            command.add_argument("--raw", action="store_true", help="convert raw_data/**/*.tfrecord first")
         if name in prepare.INFO_READERS:
             command.add_argument("--infos", help="info file of mmdet3d or OpenPCDet to read instead of official files")
         if name == "simulated-drives":

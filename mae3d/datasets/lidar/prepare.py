@@ -22,6 +22,8 @@ from mae3d.datasets.lidar.nuscenes_reader import read_nuscenes
 from mae3d.datasets.lidar.once import Once
 from mae3d.datasets.lidar.semantickitti import SemanticKitti
 from mae3d.datasets.lidar.waymo import Waymo
+from mae3d.datasets.lidar.waymo_conversion import FOLDERS, RAW, convert_segments, list_splits
+from mae3d.datasets.lidar.waymo_reader import sequence_names
 from mae3d.datasets.parallel import ProgressLine
 from mae3d.errors import ConfigError, Mae3dError
 
@@ -63,6 +65,7 @@ class Request:
         sweeps: Point files of a sample, for the ground-truth database and deep checks.
         database: Build the ground-truth database of the training splits.
         workers: Processes.
+        raw: Waymo: convert the segments of ``raw_data/`` first.
     """
 
     splits: Sequence[str] | None = None
@@ -72,6 +75,7 @@ class Request:
     sweeps: int = 1
     database: bool = False
     workers: int = 0
+    raw: bool = False
 
 
 def prepare(name: str, root: Path, request: Request) -> LayoutReport:
@@ -85,6 +89,8 @@ def prepare(name: str, root: Path, request: Request) -> LayoutReport:
     if name not in DRIVE_SETS:
         raise ConfigError(f"no driving data set {name!r}; there are {', '.join(DRIVE_SETS)}")
     drive_set, report = DRIVE_SETS[name], LayoutReport(root)
+    if request.raw:
+        _convert_raw(root, request, report)
     splits = list(request.splits or drive_set.splits(root))
     if not splits:
         report.problems.append(f"no split of {name} is there: expected {drive_set.layout}")
@@ -98,6 +104,16 @@ def prepare(name: str, root: Path, request: Request) -> LayoutReport:
         except Mae3dError as error:
             report.problems.append(f"{split}: {error}")
     return report
+
+
+def _convert_raw(root: Path, request: Request, report: LayoutReport) -> None:
+    """Bring Waymo's own files into the layout that is read."""
+    for split in list_splits(root):
+        report.notes.append(f"{split}: ImageSets/{split}.txt lists what lies in {RAW}/{FOLDERS[split]}/")
+    names = [n for split in request.splits or _listed(waymo_reader.SPLITS)(root) for n in sequence_names(root, split)]
+    options = {"workers": request.workers, "progress": ProgressLine("converting segments")}
+    count = convert_segments(root, names or None, **options)
+    report.found.append(f"segments: {count:,} converted, others were before")
 
 
 INFO_READERS = {"nuscenes": read_nuscenes_infos, "kitti": read_kitti_infos}
