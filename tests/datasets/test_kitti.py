@@ -125,7 +125,7 @@ def test_an_interrupted_simulation_goes_on_and_other_data_are_left_alone(simulat
         ("velodyne/000000.bin", b"\0" * 17, "truncated or has another number of columns"),
         ("velodyne/000000.bin", np.full(8, np.nan, "<f4").tobytes(), "are not finite"),
         ("velodyne/000000.bin", b"", "file is empty"),
-        ("velodyne/000000.bin", np.full(8, -5, "<f4").tobytes(), "no point falls into the image"),
+        ("velodyne/000000.bin", np.array([-5, 0, 0, 0.5], "<f4").tobytes(), "no point falls into the image"),
     ],
 )
 def test_damaged_files_are_named(simulated, tmp_path, file, content, message):
@@ -223,3 +223,15 @@ def test_an_index_of_another_version_is_named(simulated, tmp_path):
     np.savez(path, header=np.array('{"schema": 99, "dataset": "kitti", "classes": []}'))
     with pytest.raises(DataError, match="index of schema 99, this version reads 1"):
         Kitti(tmp_path / "copy", "train")
+
+
+def test_a_file_of_another_data_set_is_named(simulated, tmp_path):
+    root = tmp_path / "copy"
+    shutil.copytree(simulated, root)
+    data = Kitti(root, "train")
+    rows = np.zeros((40, 5), dtype="<f4")  # of nuScenes: as many numbers as 50 rows of four columns
+    rows[:, 0], rows[:, 4] = 12.0, 7.0
+    path = root / str(data.frames.file[0])
+    path.write_bytes(rows.tobytes())
+    with pytest.raises(DataError, match=f"{path.name}: column 3 should hold the reflectance, numbers from 0 to 1"):
+        data[0]

@@ -7,8 +7,9 @@ import torch
 from torch.utils.data import DataLoader
 
 from mae3d.datasets.lidar.base import collate_packed
+from mae3d.datasets.lidar.fractions import fraction_by_sequence, fraction_by_time, take_fraction
 from mae3d.datasets.lidar.frame_index import Frame, FrameIndex
-from mae3d.datasets.lidar.nuscenes import NuScenes, fraction_by_sequence, fraction_by_time
+from mae3d.datasets.lidar.nuscenes import NuScenes
 from mae3d.datasets.lidar.nuscenes_reader import read_nuscenes
 from mae3d.datasets.simulators.driving.nuscenes_layout import NuScenesPlan, write_nuscenes
 from mae3d.errors import ConfigError, DataError
@@ -121,12 +122,19 @@ def test_fractions_follow_the_published_rule():
         percent: percent for percent in (5, 20, 40, 60, 80, 100)
     }
     assert numbers[20] < numbers[40] < numbers[60]
+    assert numbers[40] < numbers[80]
     assert not numbers[60] <= numbers[80]
-    few, more = (set(fraction_by_sequence(index, p, seed=3).sequence) for p in (20, 50))
+    few, more = (set(fraction_by_sequence(index, p, subset=3).sequence) for p in (20, 50))
     assert (len(few), len(more)) == (2, 5)
     assert few < more
     with pytest.raises(ConfigError, match="33 %"):
         fraction_by_time(index, 33)
+    assert len({fraction_by_sequence(index, 50, subset=s).sequence[0] for s in range(8)}) > 1
+    assert take_fraction(index, 100, "time") is index
+    with pytest.raises(ConfigError, match='"time" or "sequence"'):
+        take_fraction(index, 20, "frames")
+    with pytest.raises(ConfigError, match="percent must be in"):
+        take_fraction(index, 0)
 
 
 def damaged(simulated, tmp_path):
@@ -142,6 +150,7 @@ def damaged(simulated, tmp_path):
         (b"", "file is empty"),
         (b"\0" * 30, "truncated or has another number of columns"),
         (np.full(10, np.nan, dtype="<f4").tobytes(), "2 of 2 points are not finite, first row 0"),
+        (np.linspace(-9, 9, 40, dtype="<f4").tobytes(), "column 4 should hold the ring.*another number of columns"),
     ],
 )
 def test_damaged_point_files_are_named(simulated, tmp_path, content, message):

@@ -76,6 +76,22 @@ def test_no_label_zones_elongation_sweeps_and_interval(root):
         Waymo(root, "train", interval=0)
 
 
+def test_fractions_are_of_whole_sequences(root):
+    for name in ("segment-4", "segment-5", "segment-6"):
+        folder = root / PROCESSED / name
+        folder.mkdir()
+        save_array_pickle([info(0)], folder / f"{name}.pkl")
+    (root / "ImageSets" / "train.txt").write_text(f"{NAME}\nsegment-4\nsegment-5\nsegment-6\n")
+    (root / "subset.txt").write_text("segment-4_with_camera_labels.tfrecord\nsegment-6\n")
+    assert Waymo(root, "train", sequences="subset.txt").frames.sequence.tolist() == ["segment-4", "segment-6"]
+    few, more = (set(Waymo(root, "train", percent=p, subset=1).frames.sequence) for p in (25, 75))
+    assert (len(few), len(more)) == (1, 3)
+    assert few < more
+    (root / "subset.txt").write_text("segment-9\n")
+    with pytest.raises(DataError, match=r"subset\.txt: 1 of 1 sequences are not in the split, such as segment-9"):
+        Waymo(root, "train", sequences="subset.txt")
+
+
 def test_damaged_files_are_named(root):
     folder = root / PROCESSED / NAME
     np.save(folder / "0000.npy", np.zeros((3, 5), dtype=np.float32))

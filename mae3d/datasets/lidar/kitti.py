@@ -12,7 +12,7 @@ from mae3d.datasets.lidar.frame_index import Frame, load_or_read
 from mae3d.datasets.lidar.kitti_files import in_image
 from mae3d.datasets.lidar.kitti_infos import read_kitti_infos
 from mae3d.datasets.lidar.kitti_reader import read_kitti
-from mae3d.datasets.lidar.point_files import read_bin
+from mae3d.datasets.lidar.point_files import check_column, read_bin
 from mae3d.errors import DataError
 from mae3d.registry import DATASETS
 
@@ -52,7 +52,9 @@ class Kitti(LidarDataset):
 
     def read_points(self, path: Path) -> np.ndarray:
         """x y z intensity."""
-        return read_bin(path, 4)
+        points = read_bin(path, 4)
+        check_column(points, 3, "the reflectance", 1, path)
+        return points
 
     def gather_points(self, frame: Frame, generator: np.random.Generator) -> np.ndarray:
         """Points of the frame, those in the image alone with ``fov_points_only``."""

@@ -10,7 +10,7 @@ import numpy as np
 from mae3d.datasets.lidar.base import LidarDataset
 from mae3d.datasets.lidar.frame_index import load_or_read
 from mae3d.datasets.lidar.once_reader import read_once
-from mae3d.datasets.lidar.point_files import read_bin
+from mae3d.datasets.lidar.point_files import check_column, read_bin
 from mae3d.registry import DATASETS
 
 
@@ -32,6 +32,7 @@ class Once(LidarDataset):
     def read_points(self, path: Path) -> np.ndarray:
         """x y z intensity, our axes."""
         points = read_bin(path, 4)
+        check_column(points, 3, "the intensity", 255, path)
         left = points[:, 0].copy()
         np.negative(points[:, 1], out=points[:, 0])
         points[:, 1] = left

@@ -9,6 +9,7 @@ import numpy as np
 from mae3d.datasets.files import require_file
 from mae3d.errors import DataError
 
+SAMPLED_ROWS = 64
 _HINT = "Copy it again from the original archive."
 
 
@@ -26,6 +27,33 @@ def read_bin(path: Path, columns: int) -> np.ndarray:
             f"or has another number of columns. {_HINT}"
         )
     return np.fromfile(path, dtype="<f4").reshape(-1, columns)
+
+
+def check_column(points: np.ndarray, column: int, name: str, high: float, path: Path, *, whole: bool = False) -> None:
+    """Look at the first rows of a column: a file of another number of columns can hold a whole number of rows, too.
+
+    Args:
+        points: [N, C].
+        column: Which.
+        name: What it should hold.
+        high: Its largest value; the smallest is 0.
+        path: Of the file.
+        whole: It should hold whole numbers.
+
+    Raises:
+        DataError: a value that is impossible.
+    """
+    values = points[:SAMPLED_ROWS, column]
+    values = values[np.isfinite(values)]
+    wrong = (values < 0) | (values > high)
+    if whole:
+        wrong |= values != np.floor(values)
+    if wrong.any():
+        kind = "whole numbers" if whole else "numbers"
+        raise DataError(
+            f"{path}: column {column} should hold {name}, {kind} from 0 to {high:g}, but holds {values[wrong][0]:g}: "
+            f"the file has another number of columns than {points.shape[1]}, or is of another data set. {_HINT}"
+        )
 
 
 def check_points(points: np.ndarray, path: Path) -> np.ndarray:

@@ -11,7 +11,7 @@ import numpy as np
 from mae3d.datasets.lidar.base import LidarDataset
 from mae3d.datasets.lidar.frame_index import load_or_read
 from mae3d.datasets.lidar.odometry_reader import read_semantickitti
-from mae3d.datasets.lidar.point_files import read_bin
+from mae3d.datasets.lidar.point_files import check_column, read_bin
 from mae3d.registry import DATASETS
 
 
@@ -35,4 +35,6 @@ class SemanticKitti(LidarDataset):
 
     def read_points(self, path: Path) -> np.ndarray:
         """x y z intensity."""
-        return read_bin(path, 4)
+        points = read_bin(path, 4)
+        check_column(points, 3, "the reflectance", 1, path)
+        return points

@@ -9,6 +9,7 @@ import numpy as np
 
 from mae3d.datasets.files import read_npy
 from mae3d.datasets.lidar.base import LidarDataset
+from mae3d.datasets.lidar.fractions import sequences_of_list, take_fraction
 from mae3d.datasets.lidar.frame_index import load_or_read
 from mae3d.datasets.lidar.waymo_reader import PROCESSED, read_waymo
 from mae3d.errors import ConfigError, DataError
@@ -23,6 +24,10 @@ class Waymo(LidarDataset):
         root: Folder that holds ``ImageSets/`` and the processed sequences.
         split: "train", "val" or "test".
         interval: Use every n-th frame of the split; 5 is the published "20 %" of training frames.
+        sequences: Text file of the sequences to use, relative to ``root``, such as the published subsets of the MV-JAR
+            benchmark; None: all of the split.
+        percent: Share of whole sequences that is used.
+        subset: Which draw of sequences; within one, smaller shares lie within larger ones.
         drop_no_label_zones: Drop points in zones where nothing is annotated, as OpenPCDet does.
         tanh_elongation: Squash the elongation as well as the intensity (which is always tanh of the raw value).
         processed: Name of the folder of sequences.
@@ -38,6 +43,9 @@ class Waymo(LidarDataset):
         split: str,
         *,
         interval: int = 1,
+        sequences: str | None = None,
+        percent: float = 100,
+        subset: int = 0,
         drop_no_label_zones: bool = True,
         tanh_elongation: bool = False,
         processed: str = PROCESSED,
@@ -47,6 +55,9 @@ class Waymo(LidarDataset):
         if interval < 1:
             raise ConfigError(f"Waymo: interval must be at least 1, got {interval}")
         index = load_or_read(root, "waymo", split, index_file, lambda: read_waymo(root, split, processed=processed))
+        if sequences is not None:
+            index = sequences_of_list(index, Path(root) / sequences)
+        index = take_fraction(index, percent, "sequence", subset)
         super().__init__(root, index if interval == 1 else index.select(range(0, len(index), interval)), **options)
         self.drop_no_label_zones = drop_no_label_zones
         self.tanh_elongation = tanh_elongation
