@@ -12,6 +12,7 @@ from mae3d.engine.hooks import (
     NonFiniteLossHook,
     RunRecordHook,
     ScalarsHook,
+    SkippedSamplesHook,
     ThroughputHook,
 )
 from mae3d.engine.seeding import SeedHook
@@ -35,6 +36,7 @@ default_hooks = dict(
     history=dict(type=BoundedHistoryHook),
     param_scheduler=dict(type=ParamSchedulerHook),
     record=dict(type=RunRecordHook),
+    skipped=dict(type=SkippedSamplesHook),
     checkpoint=dict(type=AtomicCheckpointHook, interval=1, max_keep=2),
     interrupt=dict(type=InterruptHook),
 )

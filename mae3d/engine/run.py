@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from copy import deepcopy
+from inspect import signature
 from pathlib import Path
 
 import torch
@@ -20,7 +22,7 @@ from mae3d.engine.optim.scaling import scale_learning_rate
 from mae3d.engine.storage import find_checkpoint, load_from_mae3d
 from mae3d.errors import CheckpointError, ConfigError
 
-_TEST_HOOKS = ("runtime_info", "seed", "timer", "logger")
+_TEST_HOOKS = ("runtime_info", "seed", "timer", "logger", "skipped")
 
 
 def train(cfg: Config) -> Runner | FlexibleRunner:
@@ -37,6 +39,11 @@ def test(cfg: Config) -> dict[str, float]:
         ConfigError: The config has no test split.
         CheckpointError: The file lacks weights of the model.
     """
+    return build_test_runner(cfg).test()
+
+
+def build_test_runner(cfg: Config) -> Runner | FlexibleRunner:
+    """The runner of :func:`test`, before it runs; the config loses what belongs to training."""
     if cfg.get("test_dataloader") is None or cfg.get("test_evaluator") is None:
         raise ConfigError(f"{cfg.filename} has no test_dataloader and test_evaluator; a pre-training run is not tested")
     for key in ("train_dataloader", "train_cfg", "optim_wrapper", "param_scheduler"):
@@ -49,7 +56,30 @@ def test(cfg: Config) -> dict[str, float]:
     cfg.custom_hooks = []
     runner = build_runner(cfg)
     _check_complete(runner.model, cfg.load_from)
-    return runner.test()
+    return runner
+
+
+def choose_test_split(cfg: Config, split: str | None, submission: str | None) -> None:
+    """Write ``--split`` and ``--submission`` of ``tools/test.py`` into a config, in place.
+
+    Raises:
+        ConfigError: The config's data set has no splits, or its metric writes no submission.
+    """
+    evaluator = cfg.get("test_evaluator")
+    if cfg.get("test_dataloader") is None or evaluator is None:
+        raise ConfigError(f"{cfg.filename} has no test_dataloader and test_evaluator; a pre-training run is not tested")
+    values = {}
+    if split is not None:
+        values["test_dataloader.dataset.split"] = split
+        if "dataset" in evaluator:
+            values["test_evaluator.dataset.split"] = split
+    if submission is not None:
+        if "submission" not in signature(resolve(evaluator["type"], "metrics")).parameters:
+            raise ConfigError(f"{evaluator['type']} writes no submission; only the metrics of detection do")
+        values["test_evaluator.submission"] = submission
+    # Both are often one object with those of validation, which may not change with them.
+    cfg.test_dataloader, cfg.test_evaluator = deepcopy(cfg.test_dataloader), deepcopy(evaluator)
+    override(cfg, values)
 
 
 def _check_complete(model: nn.Module, path: str) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 from mmengine.evaluator import BaseMetric
+from mmengine.logging import print_log
 
 from mae3d.datasets.lidar.frame_index import FrameIndex
 from mae3d.errors import ConfigError, DataError
@@ -40,7 +41,8 @@ class FrameMetric(BaseMetric):
     """Metric over ``{boxes, scores, labels, index}`` per frame, in mmengine's evaluator or alone.
 
     Alone: ``metric.process(predictions)`` for each batch, then ``metric.compute()``. Frames of the index without
-    predictions count as frames in which nothing was found.
+    predictions count as frames in which nothing was found. A split without annotations has no results: it gives a
+    submission alone.
 
     Args:
         dataset: The data set that is evaluated, its config, or its index.
@@ -103,7 +105,15 @@ class FrameMetric(BaseMetric):
         detections = [found.get(index, nothing) for index in range(len(self.frames))]
         if self.submission is not None:
             self.write_submission(detections, self.submission)
-        return self.score(detections)
+            print_log(f"submission of {len(detections):,} frames written to {self.submission}", logger="current")
+        if len(self.frames.boxes):
+            return self.score(detections)
+        if self.submission is None:
+            raise DataError(
+                f"{type(self).__name__}: the split has no annotations to compare with; only a submission can be made "
+                "of it (submission=PATH, or --submission PATH on the command line)"
+            )
+        return {}
 
     def _detections(self, boxes: np.ndarray, scores: np.ndarray, labels: np.ndarray) -> Detections:
         wide = np.zeros((len(boxes), 9))

@@ -5,14 +5,16 @@ Definition: the ONCE benchmark (Mao et al. 2021, sec. 5.1) and its development k
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from mae3d.datasets.array_pickle import save_array_pickle
 from mae3d.datasets.files import atomic_write
-from mae3d.errors import DataError
+from mae3d.errors import ConfigError, DataError
 from mae3d.evaluation.frame_metric import Detections, FrameMetric
 from mae3d.evaluation.recall_matching import FramePairs, interpolated_precision, matched_scores, true_and_false
 from mae3d.ops.box_iou import box_iou_3d
@@ -114,7 +116,7 @@ class OnceDetectionMetric:
 class OnceMetric(FrameMetric):
     """AP in percent of each class by distance; see :class:`OnceDetectionMetric`. Frames without labels are left out.
 
-    Arguments: see :class:`FrameMetric`; ``submission`` is an ``.npz`` file.
+    Arguments: see :class:`FrameMetric`; ``submission`` is a ``.json`` or ``.pkl`` file.
     """
 
     default_prefix = "once"
@@ -132,18 +134,37 @@ class OnceMetric(FrameMetric):
         return metric.compute()
 
     def write_submission(self, detections: list[Detections], path: Path) -> None:
-        """Packed detections in the files' axes (x left, y back): frame_id, offsets, names, boxes_3d, scores."""
-        boxes = np.concatenate([found.boxes[:, :7] for found in detections])
-        in_file = boxes.copy()
-        in_file[:, 0], in_file[:, 1], in_file[:, 6] = boxes[:, 1], -boxes[:, 0], boxes[:, 6] - np.pi / 2
-        in_file[:, 6] = (in_file[:, 6] + np.pi) % (2 * np.pi) - np.pi
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_write(path) as file:
-            np.savez_compressed(
-                file,
-                frame_id=self.frames.token,
-                offsets=np.cumsum([0, *(len(found.scores) for found in detections)]),
-                names=np.array(self.frames.classes)[np.concatenate([found.labels for found in detections])],
-                boxes_3d=in_file,
-                scores=np.concatenate([found.scores for found in detections]),
-            )
+        """A list with one record a frame, in the files' axes (x left, y back), as the development kit takes it.
+
+        ``.json``: ``frame_id``, ``name`` [N], ``score`` [N], ``boxes_3d`` [N, 7] (centre, l w h, yaw). ``.pkl``: the
+        same with arrays.
+
+        Raises:
+            ConfigError: Another ending.
+        """
+        if path.suffix not in (".json", ".pkl"):
+            raise ConfigError(f"{path}: a submission to ONCE is a .json or .pkl file")
+        classes = np.array(self.frames.classes)
+        records = [
+            {
+                "frame_id": str(token),
+                "name": classes[found.labels],
+                "score": found.scores,
+                "boxes_3d": _in_file_axes(found.boxes),
+            }
+            for token, found in zip(self.frames.token, detections)
+        ]
+        if path.suffix == ".pkl":
+            save_array_pickle(records, path)
+            return
+        plain = [{k: v.tolist() if isinstance(v, np.ndarray) else v for k, v in row.items()} for row in records]
+        with atomic_write(path, "w") as file:
+            json.dump(plain, file)
+
+
+def _in_file_axes(boxes: np.ndarray) -> np.ndarray:
+    """Boxes [N, 7] with x left and y back."""
+    turned = boxes[:, :7].copy()
+    turned[:, 0], turned[:, 1] = boxes[:, 1], -boxes[:, 0]
+    turned[:, 6] = (boxes[:, 6] - np.pi / 2 + np.pi) % (2 * np.pi) - np.pi
+    return turned

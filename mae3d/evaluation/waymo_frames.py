@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from mae3d.datasets.files import atomic_write
+from mae3d.datasets.lidar.waymo_segment import LABEL_TYPES
+from mae3d.datasets.protobuf import encode, encode_float
 from mae3d.evaluation.frame_metric import Detections, FrameMetric
 from mae3d.evaluation.waymo_detection import CLASSES, WaymoBoxes, WaymoDetectionMetric
 from mae3d.registry import METRICS
@@ -16,8 +18,8 @@ from mae3d.registry import METRICS
 class WaymoMetric(FrameMetric):
     """AP and APH in percent of each class, level and distance; see :class:`WaymoDetectionMetric`.
 
-    ``mAP_L2`` and ``mAPH_L2`` are means over the classes. Arguments: see :class:`FrameMetric`; ``submission`` is an
-    ``.npz`` file, the official binary needs the benchmark's own library.
+    ``mAP_L2`` and ``mAPH_L2`` are means over the classes. Arguments: see :class:`FrameMetric`; ``submission`` is the
+    benchmark's binary file of predictions (``.bin``).
     """
 
     default_prefix = "waymo"
@@ -45,15 +47,20 @@ class WaymoMetric(FrameMetric):
         return {**means, **result}
 
     def write_submission(self, detections: list[Detections], path: Path) -> None:
-        """Packed detections: context_name, timestamp_micros and offsets by frame, names, boxes, scores."""
-        path.parent.mkdir(parents=True, exist_ok=True)
+        """The benchmark's ``Objects`` message, which its evaluator and submission tool read."""
+        extra = self.frames.extra
         with atomic_write(path) as file:
-            np.savez_compressed(
-                file,
-                context_name=self.frames.extra["context_name"],
-                timestamp_micros=self.frames.extra["timestamp_micros"],
-                offsets=np.cumsum([0, *(len(found.scores) for found in detections)]),
-                names=np.array(self.frames.classes)[np.concatenate([found.labels for found in detections])],
-                boxes=np.concatenate([found.boxes[:, :7] for found in detections]),
-                scores=np.concatenate([found.scores for found in detections]),
-            )
+            for number, found in enumerate(detections):
+                context, time = str(extra["context_name"][number]), int(extra["timestamp_micros"][number])
+                names = [self.frames.classes[label] for label in found.labels]
+                for box, score, name in zip(found.boxes, found.scores, names):
+                    file.write(encode([(1, _object(box, float(score), name, context, time))]))
+
+
+def _object(box: np.ndarray, score: float, name: str, context: str, time: int) -> bytes:
+    """An ``Object``: its ``Label`` (box in the vehicle's frame, type), score, frame."""
+    x, y, z, length, width, height, heading = (float(value) for value in box[:7])
+    heading = (heading + np.pi) % (2 * np.pi) - np.pi
+    shape = encode(list(enumerate((x, y, z, width, length, height, heading), start=1)))
+    label = encode([(1, shape), (3, LABEL_TYPES.index(name))])
+    return encode([(1, label)]) + encode_float(2, score) + encode([(4, context), (5, time)])

@@ -1,11 +1,15 @@
 """ONCE average precision: its sampler and its matching re-stated as loops, heading, distances, superclass."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
 
+from mae3d.datasets.array_pickle import load_array_pickle
 from mae3d.datasets.lidar.frame_index import Frame, FrameIndex
 from mae3d.datasets.lidar.once_reader import CLASSES
+from mae3d.errors import ConfigError
 from mae3d.evaluation.once_detection import (
     MIN_OVERLAP,
     OnceBoxes,
@@ -130,12 +134,25 @@ def test_frames_of_an_index_and_the_submission(tmp_path):
     common = {"sequence": "s", "time": 0.0, "world_from_sensor": np.eye(4)}
     frames = [Frame(token="a", file="a", **common, **known), Frame(token="b", file="b", **common)]
     index = FrameIndex.from_frames("once", CLASSES, frames)
-    metric = OnceMetric(index, submission=tmp_path / "out" / "once.npz")
+    metric = OnceMetric(index, submission=tmp_path / "out" / "once.json")
     found = {"boxes": torch.from_numpy(boxes), "scores": torch.ones(3), "labels": torch.from_numpy(labels)}
     metric.process([{**found, "index": 0}, {**found, "index": 1}])  # frame b has no labels: nothing in it is wrong
     result = metric.compute()
     assert result["mAP_overall"] == pytest.approx(100)
-    with np.load(tmp_path / "out" / "once.npz") as content:
-        assert content["offsets"].tolist() == [0, 3, 6]
-        assert content["names"][:3].tolist() == ["Car", "Pedestrian", "Cyclist"]
-        assert np.abs(content["boxes_3d"][:, 6]).max() <= np.pi
+    records = json.loads((tmp_path / "out" / "once.json").read_text())
+    assert [record["frame_id"] for record in records] == ["a", "b"]
+    assert records[0]["name"] == ["Car", "Pedestrian", "Cyclist"]
+    assert records[0]["score"] == [1.0, 1.0, 1.0]
+    stored = np.array(records[1]["boxes_3d"])
+    np.testing.assert_allclose(stored[:, 0], boxes[:, 1])  # the files' x looks left
+    np.testing.assert_allclose(stored[:, 1], -boxes[:, 0])
+    np.testing.assert_allclose(np.cos(stored[:, 6] + np.pi / 2 - boxes[:, 6]), 1)
+
+    other = OnceMetric(index, submission=tmp_path / "once.pkl")
+    other.process([{**found, "index": 0}])
+    other.compute()
+    kept = load_array_pickle(tmp_path / "once.pkl")
+    assert kept[0]["name"].tolist() == ["Car", "Pedestrian", "Cyclist"]
+    assert kept[1]["boxes_3d"].shape == (0, 7)
+    with pytest.raises(ConfigError, match=r"once\.txt: a submission to ONCE is a \.json or \.pkl"):
+        OnceMetric(index, submission=tmp_path / "once.txt").compute()

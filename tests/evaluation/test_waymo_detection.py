@@ -128,9 +128,31 @@ def test_frames_of_an_index(tmp_path):
         box_extra={"difficulty": np.zeros(3, dtype=np.int64)},
         extra={"context_name": "c", "timestamp_micros": 1},
     )
-    metric = WaymoMetric(FrameIndex.from_frames("waymo", CLASSES, [frame]), submission=tmp_path / "waymo.npz")
+    metric = WaymoMetric(FrameIndex.from_frames("waymo", CLASSES, [frame]), submission=tmp_path / "out" / "waymo.bin")
     metric.process([{"boxes": torch.from_numpy(boxes), "scores": torch.ones(3), "labels": torch.arange(3), "index": 0}])
     result = metric.compute()
     assert result["mAPH_L2"] == pytest.approx(100)
-    with np.load(tmp_path / "waymo.npz") as content:
-        assert content["names"].tolist() == list(CLASSES)
+    pytest.importorskip("google.protobuf")
+    from tests.oracles.waymo_files import PROTO
+
+    objects = PROTO["Objects"].FromString((tmp_path / "out" / "waymo.bin").read_bytes()).objects
+    assert [entry.object.type for entry in objects] == [1, 2, 4]
+    for entry, row in zip(objects, boxes):
+        box = entry.object.box
+        found = [box.center_x, box.center_y, box.center_z, box.length, box.width, box.height, box.heading]
+        np.testing.assert_allclose(found, row[:7])
+        assert (entry.score, entry.context_name, entry.frame_timestamp_micros) == (1.0, "c", 1)
+
+
+def test_a_split_without_annotations_gives_a_submission_alone(tmp_path):
+    extra = {"context_name": "c", "timestamp_micros": 1}
+    index = FrameIndex.from_frames("waymo", CLASSES, [Frame("a", "s", "f", 0.0, np.eye(4), extra=extra)])
+    found = {"boxes": torch.from_numpy(cars(2)), "scores": torch.ones(2), "labels": torch.zeros(2), "index": 0}
+    metric = WaymoMetric(index, submission=tmp_path / "waymo.bin")
+    metric.process([found])
+    assert metric.compute() == {}
+    assert (tmp_path / "waymo.bin").stat().st_size > 100
+    metric = WaymoMetric(index)
+    metric.process([found])
+    with pytest.raises(DataError, match="no annotations to compare with"):
+        metric.compute()

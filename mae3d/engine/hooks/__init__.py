@@ -8,6 +8,7 @@ from mae3d.engine.hooks.nan_guard import NonFiniteLossHook
 from mae3d.engine.hooks.probe import ProbeHook, ReconstructionHook
 from mae3d.engine.hooks.progress import BoundedHistoryHook, ScalarsHook, ThroughputHook
 from mae3d.engine.hooks.record import MetricRecordHook, RunRecordHook
+from mae3d.engine.hooks.skipped import SkippedSamplesHook
 
 __all__ = [
     "AccumulationHook",
@@ -21,5 +22,6 @@ __all__ = [
     "ReconstructionHook",
     "RunRecordHook",
     "ScalarsHook",
+    "SkippedSamplesHook",
     "ThroughputHook",
 ]
