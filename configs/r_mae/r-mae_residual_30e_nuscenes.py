@@ -27,6 +27,7 @@ model = dict(
 )
 data_preprocessor["train_transforms"][1].update(low=-0.3925, high=0.3925)
 train_dataloader.update(
-    dataset=dict(type=NuScenes, root="data/nuscenes", split="train", sweeps=10, remove_close=1.0), batch_size=6
+    dataset=dict(type=NuScenes, root="data/nuscenes", split="train", sweeps=10, remove_close=1.0, close_in="sweeps"),
+    batch_size=6,
 )
 custom_hooks = [dict(type=ReconstructionHook, interval=10, samples=4)]

@@ -1,4 +1,4 @@
-"""Detectors of OpenPCDet: SECOND on KITTI, CenterPoint on nuScenes and Waymo, with voxels or pillars."""
+"""Detectors of OpenPCDet: SECOND and CenterPoint on KITTI, Waymo, ONCE and nuScenes, with voxels or pillars."""
 
 from __future__ import annotations
 
@@ -10,7 +10,16 @@ from torch import Tensor, nn
 from mae3d.checkpoints.key_map import KeyMap, Rule
 from mae3d.checkpoints.layout import Layout
 from mae3d.checkpoints.r_mae import to_spconv2
-from mae3d.models.heads.detection import centerpoint_nuscenes, centerpoint_pillar, centerpoint_waymo, second_kitti
+from mae3d.models.heads.detection import (
+    centerpoint_kitti,
+    centerpoint_nuscenes,
+    centerpoint_pillar,
+    centerpoint_waymo,
+    second_kitti,
+    second_nuscenes,
+    second_once,
+    second_waymo,
+)
 
 DETECTOR = KeyMap(
     [
@@ -21,10 +30,15 @@ DETECTOR = KeyMap(
     ]
 )
 NUSCENES_GROUPS = 6
+SECOND_SCORES = {18: second_waymo, 50: second_once, 140: second_nuscenes}
+"""Channels of the score map (anchors x classes) -> detector; KITTI has as many as Waymo but one column less."""
 
 
 def _second(state: Mapping[str, Tensor]) -> nn.Module:
-    return second_kitti()
+    columns, channels = state["encoder.conv_input.0.weight"].shape[-1], len(state["head.conv_cls.weight"])
+    if channels == 18 and columns == 4:
+        return second_kitti()
+    return SECOND_SCORES.get(channels, second_waymo)(columns)
 
 
 def _centerpoint(state: Mapping[str, Tensor]) -> nn.Module:
@@ -34,7 +48,11 @@ def _centerpoint(state: Mapping[str, Tensor]) -> nn.Module:
         return centerpoint_pillar(in_channels=state[points].shape[1] - 6)
     groups = {name.split(".")[2] for name in state if name.startswith("head.heads_list.")}
     build = centerpoint_nuscenes if len(groups) == NUSCENES_GROUPS else centerpoint_waymo
-    return build(state[first].shape[-1], "encoder.conv1.0.conv1.bias" in state)
+    if "bev_backbone.blocks.1.1.weight" not in state:
+        build = centerpoint_kitti
+    return build(
+        state[first].shape[-1], "encoder.conv1.0.conv1.bias" in state, head_bias="head.shared_conv.0.bias" in state
+    )
 
 
 def _layout(kind: str, marker: str, build) -> Layout:

@@ -5,7 +5,16 @@ import torch
 
 from mae3d.checkpoints import convert, export
 from mae3d.errors import CheckpointError
-from mae3d.models.heads.detection import centerpoint_nuscenes, centerpoint_pillar, centerpoint_waymo, second_kitti
+from mae3d.models.heads.detection import (
+    centerpoint_kitti,
+    centerpoint_nuscenes,
+    centerpoint_pillar,
+    centerpoint_waymo,
+    second_kitti,
+    second_nuscenes,
+    second_once,
+    second_waymo,
+)
 from mae3d.registry import MODELS
 
 NAMES = {
@@ -24,6 +33,10 @@ NAMES = {
         "dense_head.heads_list.5.vel.0.0.weight": (64, 64, 3, 3),
         "dense_head.heads_list.0.rot.0.1.running_mean": (64,),
     },
+    second_waymo: {"backbone_3d.conv_input.0.weight": (16, 3, 3, 3, 5), "dense_head.conv_cls.weight": (18, 512, 1, 1)},
+    second_once: {"dense_head.conv_cls.weight": (50, 512, 1, 1), "dense_head.conv_box.weight": (70, 512, 1, 1)},
+    second_nuscenes: {"dense_head.conv_cls.weight": (140, 512, 1, 1)},
+    centerpoint_kitti: {"dense_head.shared_conv.0.weight": (64, 256, 3, 3)},
     centerpoint_waymo: {"dense_head.heads_list.0.hm.1.bias": (3,)},
     centerpoint_pillar: {"vfe.pfn_layers.0.linear.weight": (32, 11), "vfe.pfn_layers.1.norm.weight": (64,)},
 }
@@ -41,6 +54,16 @@ def test_names_both_ways(build):
     del official[next(iter(NAMES[build]))]
     with pytest.raises(CheckpointError):
         convert("openpcdet", official)
+
+
+@pytest.mark.parametrize("build", [centerpoint_nuscenes, centerpoint_waymo, centerpoint_kitti])
+def test_published_files_have_biases_before_norms(build):
+    with torch.device("meta"):
+        ours = build(head_bias=True).state_dict()
+    official = export("openpcdet", ours).state
+    assert official["dense_head.shared_conv.0.bias"].shape == (64,)
+    assert official["dense_head.heads_list.0.center.0.0.bias"].shape == (64,)
+    assert convert("openpcdet", official).state.keys() == ours.keys()
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,10 @@ PARAMETERS = {
     "centerpoint_nuscenes": 8_939_222,
     "centerpoint_waymo": 7_758_427,
     "centerpoint_pillar": 5_223_659,
+    "second_waymo": 5_326_008,
+    "second_once": 5_360_460,
+    "second_nuscenes": 5_439_894,
+    "centerpoint_kitti": 4_199_083,
     "sst_nuscenes": 2_743_398,
     "sst_centerpoint": 1_933_323,
 }

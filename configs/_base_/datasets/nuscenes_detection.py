@@ -36,6 +36,7 @@ train_dataloader = dict(
             split="train",
             sweeps=10,
             remove_close=1.0,
+            close_in="sweeps",
             transforms=[
                 dict(
                     type=GroundTruthSampling,
@@ -52,6 +53,7 @@ train_dataloader = dict(
                         pedestrian=2,
                         traffic_cone=2,
                     ),
+                    fill_up=True,
                 ),
             ],
         ),
@@ -65,7 +67,7 @@ train_dataloader = dict(
     pin_memory=True,
 )
 val_dataloader = dict(
-    dataset=dict(type=NuScenes, root="data/nuscenes", split="val", sweeps=10, remove_close=1.0),
+    dataset=dict(type=NuScenes, root="data/nuscenes", split="val", sweeps=10, remove_close=1.0, close_in="sweeps"),
     sampler=dict(type=EpochSampler, shuffle=False),
     collate_fn=dict(type=collate_packed),
     batch_size=4,

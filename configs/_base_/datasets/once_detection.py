@@ -37,6 +37,7 @@ train_dataloader = dict(
                 type=GroundTruthSampling,
                 database="data/once/mae3d_once_train_objects_1sweeps.npz",
                 counts=dict(Car=1, Bus=4, Truck=3, Pedestrian=2, Cyclist=2),
+                fill_up=True,
             ),
         ],
     ),

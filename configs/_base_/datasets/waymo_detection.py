@@ -38,6 +38,7 @@ train_dataloader = dict(
                 type=GroundTruthSampling,
                 database="data/waymo/mae3d_waymo_train_objects_1sweeps.npz",
                 counts=dict(Vehicle=15, Pedestrian=10, Cyclist=10),
+                fill_up=True,
             ),
         ],
     ),

@@ -4,11 +4,15 @@ from mae3d.models.heads.detection.anchor_head import AnchorHead
 from mae3d.models.heads.detection.center_head import CenterHead
 from mae3d.models.heads.detection.detector import Detector
 from mae3d.models.heads.detection.presets import (
+    centerpoint_kitti,
     centerpoint_nuscenes,
     centerpoint_pillar,
     centerpoint_tiny,
     centerpoint_waymo,
     second_kitti,
+    second_nuscenes,
+    second_once,
+    second_waymo,
     sst_centerpoint,
     sst_nuscenes,
 )
@@ -19,11 +23,15 @@ __all__ = [
     "CenterHead",
     "Detector",
     "Suppression",
+    "centerpoint_kitti",
     "centerpoint_nuscenes",
     "centerpoint_pillar",
     "centerpoint_tiny",
     "centerpoint_waymo",
     "second_kitti",
+    "second_nuscenes",
+    "second_once",
+    "second_waymo",
     "sst_centerpoint",
     "sst_nuscenes",
 ]

@@ -49,14 +49,15 @@ class SeparateHead(nn.Module):
         in_channels: C.
         maps: Name -> channels.
         layers: Convolutions of each, the last included.
+        bias: Of the convolutions before a norm.
     """
 
-    def __init__(self, in_channels: int, maps: dict[str, int], layers: int = 2) -> None:
+    def __init__(self, in_channels: int, maps: dict[str, int], layers: int = 2, bias: bool = False) -> None:
         super().__init__()
         self.maps = tuple(maps)
         for name, channels in maps.items():
             hidden = [
-                nn.Sequential(nn.Conv2d(in_channels, in_channels, 3, padding=1, bias=False), *_norm_relu(in_channels))
+                nn.Sequential(nn.Conv2d(in_channels, in_channels, 3, padding=1, bias=bias), *_norm_relu(in_channels))
                 for _ in range(layers - 1)
             ]
             network = nn.Sequential(*hidden, nn.Conv2d(in_channels, channels, 3, padding=1))
@@ -95,6 +96,8 @@ class CenterHead(nn.Module):
         velocity: Regress velocity: boxes have nine numbers.
         iou: Predict the IoU of each box and weigh scores by it.
         shared_channels: Of the convolution before all groups.
+        bias_before_norm: Convolutions before a norm have biases, which train to no effect; OpenPCDet's files of
+            CenterPoint on nuScenes and Waymo hold them.
         min_overlap: IoU that defines the Gaussians' radius.
         min_radius: Smallest radius, cells.
         loc_weight: Of the box loss.
@@ -119,6 +122,7 @@ class CenterHead(nn.Module):
         velocity: bool = False,
         iou: bool = False,
         shared_channels: int = 64,
+        bias_before_norm: bool = False,
         min_overlap: float = 0.1,
         min_radius: int = 2,
         loc_weight: float = 2.0,
@@ -147,10 +151,11 @@ class CenterHead(nn.Module):
         self.rectify = None if rectify is None else tuple(rectify)
         self.code = {name: size for name, size in CODE.items() if velocity or name != "vel"}
         extra = {"iou": 1} if iou else {}
-        conv = nn.Conv2d(in_channels, shared_channels, 3, padding=1, bias=False)
+        conv = nn.Conv2d(in_channels, shared_channels, 3, padding=1, bias=bias_before_norm)
         self.shared_conv = nn.Sequential(conv, *_norm_relu(shared_channels))
         self.heads_list = nn.ModuleList(
-            SeparateHead(shared_channels, {**self.code, "hm": len(labels), **extra}) for labels in self.group_labels
+            SeparateHead(shared_channels, {**self.code, "hm": len(labels), **extra}, bias=bias_before_norm)
+            for labels in self.group_labels
         )
 
     def forward(self, bev: Tensor) -> list[dict[str, Tensor]]:

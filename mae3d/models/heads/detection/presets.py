@@ -44,6 +44,18 @@ KITTI_ANCHORS = (
     {"size": (0.8, 0.6, 1.73), "bottom": -0.6, "label": "Pedestrian", "positive": 0.5, "negative": 0.35},
     {"size": (1.76, 0.6, 1.73), "bottom": -0.6, "label": "Cyclist", "positive": 0.5, "negative": 0.35},
 )
+WAYMO_ANCHORS = (
+    {"size": (4.7, 2.1, 1.7), "bottom": 0.0, "label": "Vehicle", "positive": 0.55, "negative": 0.4},
+    {"size": (0.91, 0.86, 1.73), "bottom": 0.0, "label": "Pedestrian", "positive": 0.5, "negative": 0.35},
+    {"size": (1.78, 0.84, 1.78), "bottom": 0.0, "label": "Cyclist", "positive": 0.5, "negative": 0.35},
+)
+ONCE_ANCHORS = (
+    {"size": (4.38, 1.87, 1.59), "bottom": -1.71, "label": "Car", "positive": 0.6, "negative": 0.45},
+    {"size": (11.11, 2.88, 3.41), "bottom": -1.74, "label": "Bus", "positive": 0.55, "negative": 0.4},
+    {"size": (7.52, 2.50, 2.62), "bottom": -1.55, "label": "Truck", "positive": 0.55, "negative": 0.4},
+    {"size": (0.75, 0.76, 1.69), "bottom": -1.62, "label": "Pedestrian", "positive": 0.3, "negative": 0.15},
+    {"size": (2.18, 0.79, 1.43), "bottom": -1.65, "label": "Cyclist", "positive": 0.5, "negative": 0.35},
+)
 NUSCENES_ANCHORS = tuple(
     {"size": size, "bottom": bottom, "positive": 0.6, "negative": 0.3}
     for size, bottom in (
@@ -59,29 +71,79 @@ NUSCENES_ANCHORS = tuple(
 """Anchors of SST and Voxel-MAE on nuScenes; each may stand for any class."""
 
 
+def _second(
+    classes: Sequence[str],
+    anchors: Sequence[dict],
+    point_range: Sequence[float],
+    voxel_size: Sequence[float],
+    in_channels: int,
+    suppression: dict,
+    detector: dict[str, Any],
+    **head: Any,
+) -> Detector:
+    encoder = VoxelBackBone8x(in_channels)
+    height = round((point_range[5] - point_range[2]) / voxel_size[2])
+    bev = BaseBEVBackbone(encoder.bev_channels(height))
+    area = (*point_range[:2], *point_range[3:5])
+    anchor_head = AnchorHead(bev.out_channels, classes, anchors, area, suppression=suppression, **head)
+    tokenizer = VoxelTokenizer(point_range, voxel_size, MeanVFE(in_channels))
+    return Detector(tokenizer, encoder, bev, anchor_head, **detector)
+
+
 @MODELS.register_module()
 def second_kitti(**options: Any) -> Detector:
     """SECOND on KITTI: plain sparse encoder, one size of anchor per class."""
+    suppression = {"threshold": 0.01, "before": 4096, "after": 500}
     point_range = (0.0, -40.0, -3.0, 70.4, 40.0, 1.0)
-    encoder = VoxelBackBone8x(4)
-    bev = BaseBEVBackbone(encoder.bev_channels(40))
-    head = AnchorHead(
-        bev.out_channels,
-        KITTI_CLASSES,
-        KITTI_ANCHORS,
-        (0.0, -40.0, 70.4, 40.0),
-        suppression={"threshold": 0.01, "before": 4096, "after": 500},
-    )
-    return Detector(VoxelTokenizer(point_range, (0.05, 0.05, 0.1), MeanVFE(4)), encoder, bev, head, **options)
+    return _second(KITTI_CLASSES, KITTI_ANCHORS, point_range, (0.05, 0.05, 0.1), 4, suppression, options)
 
 
 @MODELS.register_module()
-def centerpoint_nuscenes(in_channels: int = 5, residual_bias: bool = True, **options: Any) -> Detector:
+def second_waymo(in_channels: int = 5, **options: Any) -> Detector:
+    """SECOND on Waymo, as configured in OpenPCDet."""
+    suppression = {"threshold": 0.7, "before": 4096, "after": 500}
+    point_range = (-75.2, -75.2, -2.0, 75.2, 75.2, 4.0)
+    return _second(WAYMO_CLASSES, WAYMO_ANCHORS, point_range, (0.1, 0.1, 0.15), in_channels, suppression, options)
+
+
+@MODELS.register_module()
+def second_once(in_channels: int = 4, **options: Any) -> Detector:
+    """SECOND on ONCE, as configured in OpenPCDet."""
+    suppression = {"threshold": 0.01, "before": 4096, "after": 500}
+    point_range = (-75.2, -75.2, -5.0, 75.2, 75.2, 3.0)
+    return _second(ONCE_CLASSES, ONCE_ANCHORS, point_range, (0.1, 0.1, 0.2), in_channels, suppression, options)
+
+
+@MODELS.register_module()
+def second_nuscenes(in_channels: int = 5, **options: Any) -> Detector:
+    """SECOND on nuScenes with the anchors of SST and velocities: no published configuration."""
+    suppression = {"kind": "class", "threshold": 0.2, "before": 1000, "after": 500}
+    return _second(
+        NUSCENES_CLASSES,
+        NUSCENES_ANCHORS,
+        (-51.2, -51.2, -5.0, 51.2, 51.2, 3.0),
+        (0.1, 0.1, 0.2),
+        in_channels,
+        suppression,
+        options,
+        velocity=True,
+        weights=(1.0, 1.0, 0.2),
+        normalize="batch",
+        forced=0.3,
+        score_threshold=0.05,
+    )
+
+
+@MODELS.register_module()
+def centerpoint_nuscenes(
+    in_channels: int = 5, residual_bias: bool = True, head_bias: bool = False, **options: Any
+) -> Detector:
     """CenterPoint on nuScenes with voxels of 0.1 m: residual sparse encoder, six groups of classes.
 
     Args:
         in_channels: Columns of the points: x y z intensity lag.
         residual_bias: See :class:`VoxelResBackBone8x`.
+        head_bias: ``bias_before_norm`` of :class:`CenterHead`.
         **options: Of :class:`Detector`.
     """
     point_range = (-51.2, -51.2, -5.0, 51.2, 51.2, 3.0)
@@ -93,6 +155,7 @@ def centerpoint_nuscenes(in_channels: int = 5, residual_bias: bool = True, **opt
         point_range,
         groups=NUSCENES_GROUPS,
         velocity=True,
+        bias_before_norm=head_bias,
         loc_weight=0.25,
         limit=(-61.2, -61.2, -10.0, 61.2, 61.2, 10.0),
         suppression={"threshold": 0.2, "before": 1000, "after": 83},
@@ -102,7 +165,9 @@ def centerpoint_nuscenes(in_channels: int = 5, residual_bias: bool = True, **opt
 
 
 @MODELS.register_module()
-def centerpoint_waymo(in_channels: int = 5, residual_bias: bool = True, **options: Any) -> Detector:
+def centerpoint_waymo(
+    in_channels: int = 5, residual_bias: bool = True, head_bias: bool = False, **options: Any
+) -> Detector:
     """CenterPoint on Waymo with voxels of 0.1 m: one group of three classes. Arguments as the one on nuScenes."""
     point_range = (-75.2, -75.2, -2.0, 75.2, 75.2, 4.0)
     encoder = VoxelResBackBone8x(in_channels, residual_bias)
@@ -111,10 +176,25 @@ def centerpoint_waymo(in_channels: int = 5, residual_bias: bool = True, **option
         bev.out_channels,
         WAYMO_CLASSES,
         point_range,
+        bias_before_norm=head_bias,
         limit=(-75.2, -75.2, -2.0, 75.2, 75.2, 4.0),
         suppression={"threshold": 0.7, "before": 4096, "after": 500},
     )
     tokenizer = VoxelTokenizer(point_range, (0.1, 0.1, 0.15), MeanVFE(in_channels))
+    return Detector(tokenizer, encoder, bev, head, **options)
+
+
+@MODELS.register_module()
+def centerpoint_kitti(
+    in_channels: int = 4, residual_bias: bool = True, head_bias: bool = False, **options: Any
+) -> Detector:
+    """CenterPoint on KITTI with voxels of 0.05 m, as configured in OpenPCDet: a map of stride 4."""
+    point_range = (0.0, -40.0, -3.0, 70.4, 40.0, 1.0)
+    encoder = VoxelResBackBone8x(in_channels, residual_bias)
+    bev = BaseBEVBackbone(encoder.bev_channels(40), (5,), (1,), (128,), (2,), (256,))
+    suppression = {"threshold": 0.01, "before": 4096, "after": 500}
+    head = CenterHead(bev.out_channels, KITTI_CLASSES, point_range, bias_before_norm=head_bias, suppression=suppression)
+    tokenizer = VoxelTokenizer(point_range, (0.05, 0.05, 0.1), MeanVFE(in_channels))
     return Detector(tokenizer, encoder, bev, head, **options)
 
 
