@@ -2,5 +2,6 @@
 
 from mae3d.datasets import lidar, objects
 from mae3d.datasets.base import SampleDataset
+from mae3d.datasets.held_out import HeldOut
 
-__all__ = ["SampleDataset", "lidar", "objects"]
+__all__ = ["HeldOut", "SampleDataset", "lidar", "objects"]

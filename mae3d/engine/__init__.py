@@ -15,7 +15,7 @@ from mae3d.engine.hooks import (
     ScalarsHook,
     ThroughputHook,
 )
-from mae3d.engine.loops import EpochLoop, EvaluationLoop, IterationLoop, ValidationLoop
+from mae3d.engine.loops import EpochLoop, EvaluationLoop, IterationLoop, ProbeLoop, ValidationLoop
 from mae3d.engine.optim import PrecisionOptimWrapper, TransformerOptimConstructor, WarmupCosineLR
 from mae3d.engine.sampling import EpochSampler, SeededDataset
 from mae3d.engine.seeding import SeedHook
@@ -36,6 +36,7 @@ __all__ = [
     "NonFiniteLossHook",
     "PrecisionOptimWrapper",
     "ProbeHook",
+    "ProbeLoop",
     "ReconstructionHook",
     "RunRecordHook",
     "ScalarsHook",

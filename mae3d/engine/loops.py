@@ -7,6 +7,7 @@ from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, TestLoop, V
 from mmengine.runner.base_loop import BaseLoop
 from mmengine.runner.utils import calc_dynamic_intervals
 
+from mae3d.engine.features import extract_features
 from mae3d.engine.sampling import place, seeded
 from mae3d.errors import DataError
 from mae3d.registry import LOOPS
@@ -172,3 +173,28 @@ class EvaluationLoop(TestLoop):
 
     def __init__(self, runner, dataloader, evaluator, fp16: bool = False) -> None:
         super().__init__(runner, seeded(dataloader), evaluator, fp16)
+
+
+@LOOPS.register_module()
+class ProbeLoop(EvaluationLoop):
+    """Fit the evaluator's probe to frozen features of training clouds, then judge it on the test clouds.
+
+    Args:
+        runner: The runner.
+        dataloader: Config of the loader of the test clouds.
+        evaluator: Metrics that have ``fit(features, labels)``, such as `SvmAccuracy`.
+        train_dataloader: Config of the loader of the clouds that the probe is fitted to.
+        fp16: As in mmengine.
+    """
+
+    def __init__(self, runner, dataloader, evaluator, train_dataloader: dict, fp16: bool = False) -> None:
+        super().__init__(runner, dataloader, evaluator, fp16)
+        self.train_dataloader = runner.build_dataloader(seeded(train_dataloader), seed=runner.seed)
+
+    def run(self) -> dict[str, float]:
+        """Return the metrics."""
+        model = getattr(self.runner.model, "module", self.runner.model)
+        features, labels = extract_features(model, self.train_dataloader)
+        for metric in self.evaluator.metrics:
+            metric.fit(features, labels)
+        return super().run()

@@ -26,7 +26,13 @@ _TEST_HOOKS = ("runtime_info", "seed", "timer", "logger", "skipped")
 
 
 def train(cfg: Config) -> Runner | FlexibleRunner:
-    """Run the training that a config describes and return the runner."""
+    """Run the training that a config describes and return the runner.
+
+    Raises:
+        ConfigError: The config only evaluates.
+    """
+    if cfg.get("train_dataloader") is None or cfg.get("train_cfg") is None:
+        raise ConfigError(f"{cfg.filename} has no train_dataloader and train_cfg; evaluate with it: tools/test.py")
     runner = build_runner(cfg)
     runner.train()
     return runner

@@ -3,7 +3,7 @@
 from mae3d.evaluation.accuracy import Accuracy, VotedAccuracy
 from mae3d.evaluation.few_shot import FewShotSummary
 from mae3d.evaluation.kitti_frames import KittiMetric
-from mae3d.evaluation.linear_svm import PROTOCOLS, LinearSVM, SvmProtocol
+from mae3d.evaluation.linear_svm import PROTOCOLS, LinearSVM, SvmAccuracy, SvmProtocol
 from mae3d.evaluation.nuscenes_frames import NuScenesMetric
 from mae3d.evaluation.once_detection import OnceMetric
 from mae3d.evaluation.part_iou import PartIoU
@@ -18,6 +18,7 @@ __all__ = [
     "NuScenesMetric",
     "OnceMetric",
     "PartIoU",
+    "SvmAccuracy",
     "SvmProtocol",
     "VotedAccuracy",
     "WaymoMetric",

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 
 from mae3d.errors import ConfigError, DataError, MissingExtraError
+from mae3d.evaluation.sample_metric import SampleMetric
+from mae3d.registry import METRICS
 
 
 @dataclass(frozen=True)
@@ -91,6 +93,48 @@ class LinearSVM:
         if self.protocol.solver == "svc":
             return SVC(C=self.protocol.C, kernel="linear")
         return LinearSVC(C=self.protocol.C, random_state=0)
+
+
+@METRICS.register_module()
+class SvmAccuracy(SampleMetric):
+    """Accuracy of a linear SVM on frozen features, as a metric of the runner (see `mae3d.engine.loops.ProbeLoop`).
+
+    Takes ``features`` [D] and ``label`` per test sample, after :meth:`fit`. Gives ``accuracy``.
+
+    Args:
+        protocol: See :class:`LinearSVM`.
+        drop_last: See :class:`LinearSVM`.
+        prefix: See :class:`SampleMetric`.
+        collect_device: See :class:`SampleMetric`.
+    """
+
+    default_prefix = "svm"
+    fields = ("features", "label")
+
+    def __init__(
+        self,
+        protocol: str | SvmProtocol = "point_bert",
+        *,
+        drop_last: bool = False,
+        prefix: str | None = None,
+        collect_device: str = "cpu",
+    ) -> None:
+        super().__init__(prefix, collect_device)
+        self._machine = LinearSVM(protocol, drop_last=drop_last)
+
+    def fit(self, features: Tensor, labels: Tensor) -> None:
+        """Take the training features [T, D] and labels [T]."""
+        self._machine.process(features, labels, train=True)
+
+    def summarize(self, sample: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """Feature and label."""
+        return sample["features"].float(), sample["label"]
+
+    def compute_metrics(self, results: list[tuple[Tensor, Tensor]]) -> dict[str, float]:
+        """See the class."""
+        features, labels = zip(*results)
+        self._machine.process(torch.stack(features), torch.stack(labels))
+        return self._machine.compute()
 
 
 def _join(batches: list[tuple[Tensor, Tensor]]) -> tuple[np.ndarray, np.ndarray]:

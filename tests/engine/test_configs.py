@@ -21,7 +21,9 @@ POINT_MAE = ROOT / "configs" / "point_mae"
 def test_config(path, tmp_path):
     cfg = load_config(path)
     first = path.read_text().splitlines()[0]
-    assert first == f"# python tools/train.py {path.relative_to(ROOT)}"
+    name = path.relative_to(ROOT)
+    trains = cfg.get("train_dataloader") is not None
+    assert first == (f"# python tools/train.py {name}" if trains else f"# python tools/test.py {name} CHECKPOINT")
 
     DefaultScope.get_instance("configs", scope_name="mae3d")
     with torch.device("meta"):

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import torch
-from mmengine.dist import all_gather_object, is_main_process
+from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 from mmengine.logging import print_log
 from mmengine.runner import Runner
 from mmengine.runner.base_loop import BaseLoop
-from torch import nn
 from torch.utils.data import DataLoader
 
+from mae3d.engine.features import extract_features, quiet
 from mae3d.engine.hooks.stateful import StatefulHook
 from mae3d.engine.loops import counts_epochs
 from mae3d.engine.sampling import seeded
@@ -177,30 +175,3 @@ class ReconstructionHook(_EveryFewEpochs):
         name_of = getattr(dataset, "sample_name", str)
         self._names = [Path(str(name_of(index))).name for index in chosen]
         return loader.collate_fn([dataset[index] for index in chosen])
-
-
-@torch.no_grad()
-def extract_features(model: nn.Module, loader: DataLoader) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return features [N, D] and labels [N] of all clouds of a loader, in order, on the host."""
-    rows = []
-    with quiet(model):
-        for data in loader:
-            batch = model.data_preprocessor(data, training=False)
-            features = model.extract_features(batch["points"]).float().cpu()
-            rows += list(zip(features, batch["label"].cpu()))
-    ranks = all_gather_object(rows)  # rank r has samples r, r + W, ...
-    rows = [row for position in zip(*ranks) for row in position][: len(loader.dataset)]
-    return torch.stack([row for row, _ in rows]), torch.stack([label for _, label in rows])
-
-
-@contextmanager
-def quiet(model: nn.Module) -> Iterator[None]:
-    """Evaluate without gradients, and put the mode of every sub-module back."""
-    training = [module for module in model.modules() if module.training]
-    model.eval()
-    try:
-        with torch.no_grad():
-            yield
-    finally:
-        for module in training:
-            module.training = True

@@ -75,8 +75,9 @@ class ScalarsHook(RuntimeInfoHook):
 class ThroughputHook(IterTimerHook):
     """Time per iteration, samples and tokens per second over all ranks, memory, and the time left.
 
-    ``tokens_per_second`` appears for models with a ``tokens_per_sample``. The time left counts the validations that
-    are still due and is a mean over the last 200 iterations of this process, so it stays right after a resume.
+    ``tokens_per_second`` appears where the model or its tokenizer has ``tokens_per_sample``, a fixed number. The time
+    left counts the validations that are still due and is a mean over the last 200 iterations of this process, so it
+    stays right after a resume.
     ``peak_memory_mb`` is the process's resident memory; on a GPU mmengine adds ``memory``, the device's.
     """
 
@@ -126,7 +127,9 @@ class ThroughputHook(IterTimerHook):
             "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
         }
         model = getattr(runner.model, "module", runner.model)
-        tokens = getattr(model, "tokens_per_sample", None)
+        tokens = getattr(model, "tokens_per_sample", None) or getattr(
+            getattr(model, "tokenizer", None), "tokens_per_sample", None
+        )
         if tokens is not None:
             scalars["tokens_per_second"] = tokens * self._samples / seconds
         for name, value in scalars.items():

@@ -114,6 +114,11 @@ class PointPatchTokenizer(nn.Module):
         self.embedding = MiniPointNet(embed_dim)
         initialize(self.embedding, initialization)
 
+    @property
+    def tokens_per_sample(self) -> int:
+        """Tokens of every cloud."""
+        return self.num_groups
+
     def forward(self, points: Tensor) -> Tokens:
         """Points [B, N, 3 or more], of which the coordinates are used -> tokens with content [B, G, K, 3]."""
         with torch.no_grad(), torch.autocast(points.device.type, enabled=False):

@@ -1,0 +1,38 @@
+"""Features of a frozen model for a whole data set."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from mmengine.dist import all_gather_object
+from torch import nn
+from torch.utils.data import DataLoader
+
+
+@torch.no_grad()
+def extract_features(model: nn.Module, loader: DataLoader) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return features [N, D] and labels [N] of all clouds of a loader, in order, on the host."""
+    rows = []
+    with quiet(model):
+        for data in loader:
+            batch = model.data_preprocessor(data, training=False)
+            features = model.extract_features(batch["points"]).float().cpu()
+            rows += list(zip(features, batch["label"].cpu()))
+    ranks = all_gather_object(rows)  # rank r has samples r, r + W, ...
+    rows = [row for position in zip(*ranks) for row in position][: len(loader.dataset)]
+    return torch.stack([row for row, _ in rows]), torch.stack([label for _, label in rows])
+
+
+@contextmanager
+def quiet(model: nn.Module) -> Iterator[None]:
+    """Evaluate without gradients, and put the mode of every sub-module back."""
+    training = [module for module in model.modules() if module.training]
+    model.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        for module in training:
+            module.training = True
