@@ -8,13 +8,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mae3d.checkpoints import openpcdet, point_mae, r_mae, voxel_mae
+from mae3d.checkpoints import openpcdet, p3p, point_mae, r_mae, voxel_mae
 from mae3d.checkpoints.key_map import check_fit
 from mae3d.checkpoints.layout import Layout
 from mae3d.errors import CheckpointError
 
 SYSTEMS: dict[str, tuple[Layout, ...]] = {
     "openpcdet": openpcdet.LAYOUTS,
+    "p3p": p3p.LAYOUTS,
     "point-mae": point_mae.LAYOUTS,
     "r-mae": r_mae.LAYOUTS,
     "voxel-mae": voxel_mae.LAYOUTS,

@@ -18,7 +18,8 @@ def extract_features(model: nn.Module, loader: DataLoader) -> tuple[torch.Tensor
     with quiet(model):
         for data in loader:
             batch = model.data_preprocessor(data, training=False)
-            features = model.extract_features(batch["points"]).float().cpu()
+            inputs = [batch[name] for name in ("points", "offsets") if name in batch]
+            features = model.extract_features(*inputs).float().cpu()
             rows += list(zip(features, batch["label"].cpu()))
     ranks = all_gather_object(rows)  # rank r has samples r, r + W, ...
     rows = [row for position in zip(*ranks) for row in position][: len(loader.dataset)]

@@ -21,6 +21,7 @@ from mae3d.ops.gather_points import gather_points as gather_points
 from mae3d.ops.gather_points import gather_rows as gather_rows
 from mae3d.ops.gather_points import group_points as group_points
 from mae3d.ops.indexed_linear import indexed_linear as indexed_linear
+from mae3d.ops.indexed_linear import indexed_project as indexed_project
 from mae3d.ops.knn import KNN as KNN
 from mae3d.ops.knn import knn as knn
 from mae3d.ops.knn import three_nn as three_nn

@@ -69,6 +69,39 @@ def indexed_linear(
     return _indexed_linear(features, weight, index, group, num_groups, reduce == "mean")[0]
 
 
+def indexed_project(hidden: Tensor, weight: Tensor, index: Tensor, group: Tensor) -> Tensor:
+    """``weight[index[v]] @ hidden[group[v]]`` for every row v: the adjoint of :func:`indexed_linear`.
+
+    A linear layer from D to K C channels of which each row needs one block of C: what a decoder predicts for the
+    occupied cells of its patches, without the predictions for empty ones.
+
+    Half types accumulate in float32. Under autocast, hidden and weight are cast to the autocast dtype.
+
+    Args:
+        hidden: [T, D] float32, float64, float16 or bfloat16.
+        weight: [K, C, D], same dtype.
+        index: int64 [M]: the matrix of each row, in [0, K) (checked on the CPU; other rows give 0 on CUDA).
+        group: int64 [M]: the row of ``hidden`` that each row reads, below T; negative: 0.
+
+    Returns:
+        [M, C] in the dtype of ``hidden``. Differentiable, twice, in hidden and weight.
+
+    Raises:
+        OperatorInputError: wrong shape, dtype or device.
+    """
+    op = "indexed_project"
+    check_tensor(op, "hidden", hidden, (None, None), _FLOATS)
+    device = hidden.device.type
+    if torch.is_autocast_enabled(device) and hidden.dtype != torch.float64:
+        dtype = torch.get_autocast_dtype(device)
+        hidden, weight = hidden.to(dtype), weight.to(dtype)
+    check_tensor(op, "weight", weight, (None, None, hidden.shape[1]), (hidden.dtype,))
+    check_tensor(op, "index", index, (None,), (torch.int64,))
+    check_tensor(op, "group", group, (index.shape[0],), (torch.int64,))
+    check_same_device(op, hidden=hidden, weight=weight, index=index, group=group)
+    return _feature_grad(hidden, weight, index, group, index.new_zeros(hidden.shape[0]), False)
+
+
 def _fake(features, weight, index, group, num_groups, mean):
     return weight.new_empty(num_groups, weight.shape[2]), index.new_empty(num_groups)
 

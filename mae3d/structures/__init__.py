@@ -7,6 +7,7 @@ from mae3d.structures.scene_reconstruction import SceneReconstruction
 from mae3d.structures.sparse_tensor import SparseTensor
 from mae3d.structures.tokens import Tokens
 from mae3d.structures.voxel_mask import VoxelMask
+from mae3d.structures.voxel_patches import VoxelPatches, number_cells
 from mae3d.structures.voxels import VoxelGrid, Voxels
 
 __all__ = [
@@ -18,5 +19,7 @@ __all__ = [
     "Tokens",
     "VoxelGrid",
     "VoxelMask",
+    "VoxelPatches",
     "Voxels",
+    "number_cells",
 ]

@@ -10,7 +10,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Reconstruction:
-    """Clouds of one batch, all in the frame and units of the input.
+    """Clouds of one batch, all in the frame and units of the input; lists where clouds differ in size.
 
     Attributes:
         original: [B, N, 3], the input.
@@ -18,10 +18,14 @@ class Reconstruction:
         predicted: [B, M, 3], the points predicted for masked tokens.
     """
 
-    original: Tensor
-    visible: Tensor
-    predicted: Tensor
+    original: Tensor | list[Tensor]
+    visible: Tensor | list[Tensor]
+    predicted: Tensor | list[Tensor]
 
     def to(self, device: torch.device | str) -> Reconstruction:
         """The same clouds on ``device``."""
-        return Reconstruction(self.original.to(device), self.visible.to(device), self.predicted.to(device))
+
+        def move(clouds: Tensor | list[Tensor]) -> Tensor | list[Tensor]:
+            return clouds.to(device) if isinstance(clouds, Tensor) else [cloud.to(device) for cloud in clouds]
+
+        return Reconstruction(move(self.original), move(self.visible), move(self.predicted))

@@ -37,7 +37,20 @@ def lidar_batch(seed: int) -> Batch:
     }
 
 
-BATCHES: dict[str, Callable[[int], Batch]] = {"points": point_batch, "lidar": lidar_batch}
+def cloud_batch(seed: int) -> Batch:
+    """Three packed object clouds of 90, 1 and 150 coloured points inside the unit ball, with labels."""
+    generator = torch.Generator().manual_seed(seed)
+    points = torch.randn(241, 6, generator=generator)
+    points[:, :3] *= torch.rand(241, 1, generator=generator) / points[:, :3].norm(dim=1, keepdim=True)
+    return {
+        "points": points,
+        "offsets": torch.tensor([0, 90, 91, 241]),
+        "label": torch.tensor([0, 1, 2]),
+        "index": torch.arange(3),
+    }
+
+
+BATCHES: dict[str, Callable[[int], Batch]] = {"points": point_batch, "lidar": lidar_batch, "clouds": cloud_batch}
 
 
 def example_batch(model: nn.Module, seed: int = 0) -> Batch:

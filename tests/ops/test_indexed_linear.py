@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from mae3d.errors import OperatorInputError
-from mae3d.ops import indexed_linear
+from mae3d.ops import indexed_linear, indexed_project
 from mae3d.ops.reference import indexed_linear as reference
 from tests.ops.harness import DEVICES, check_compiles, check_grad, check_op, generator
 
@@ -104,6 +104,33 @@ def test_float32_features_with_half_weights(device: str, dtype: torch.dtype) -> 
     got.float().sum().backward()
     assert features.grad.dtype == torch.float32
     assert weight.grad.dtype == dtype
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_project_equals_loop_and_is_the_adjoint(device: str, dtype: torch.dtype) -> None:
+    features, weight, index, group = to(device, *inputs(200, 12, 30, 48, 9, dtype=dtype))
+    hidden = torch.randn(9, 48, generator=generator(5)).to(features)
+    got = indexed_project(hidden, weight, index, group)
+    assert got.dtype == dtype
+    rows = [weight[k].double() @ hidden[t].double() if t >= 0 else torch.zeros(12) for k, t in zip(index, group)]
+    want = torch.stack([row.to(features) for row in rows])
+    torch.testing.assert_close(got, want, **TOLERANCE.get(dtype, {"rtol": 1e-5, "atol": 1e-5}))
+    left = (got.double() * features.double()).sum()
+    right = (hidden.double() * indexed_linear(features, weight, index, group, 9).double()).sum()
+    loose = {"rtol": 1e-2, "atol": 1.0} if dtype in TOLERANCE else {"rtol": 1e-5, "atol": 1e-4}
+    torch.testing.assert_close(left, right, **loose)
+
+
+def test_project_gradcheck_compile_and_autocast() -> None:
+    _, weight, index, group = inputs(12, 3, 4, 5, 4)
+    hidden = torch.randn(4, 5, generator=generator(0))
+    check_grad(lambda h, w: indexed_project(h, w, index, group), hidden, weight)
+    check_compiles(lambda h, w: indexed_project(h, w, index, group), hidden, weight)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert indexed_project(hidden, weight, index, group).dtype == torch.bfloat16
+    with pytest.raises(OperatorInputError, match=r"indexed_project: 'weight' must have shape"):
+        indexed_project(hidden[:, :4], weight, index, group)
 
 
 def test_half_accumulates_in_float32() -> None:

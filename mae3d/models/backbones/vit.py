@@ -97,22 +97,36 @@ class ViT(nn.Module):
     def _learned_token(self) -> nn.Parameter:
         return nn.Parameter(nn.init.trunc_normal_(torch.empty(1, 1, self.embed_dim), std=0.02))
 
-    def forward(self, tokens: Tensor, positions: Tensor | None = None, offsets: Tensor | None = None) -> Tensor:
+    def forward(
+        self,
+        tokens: Tensor,
+        positions: Tensor | None = None,
+        offsets: Tensor | None = None,
+        allowed: Tensor | None = None,
+    ) -> Tensor:
         """Encode tokens.
 
         Args:
             tokens: [B, N, C], or packed [T, C].
             positions: Their position embeddings, same shape; not needed with ``position="none"``.
             offsets: int64 [B + 1] of packed tokens.
+            allowed: bool [B, N, N] for dense tokens: which others (last axis) each token sees. The class token sees
+                all and is seen by all.
 
         Returns:
             [B, N, C] or [T, C]; with a class token one more row per sample, the first of each.
         """
-        return self.norm(self.encode(tokens, positions, offsets))
+        return self.norm(self.encode(tokens, positions, offsets, allowed))
 
-    def encode(self, tokens: Tensor, positions: Tensor | None = None, offsets: Tensor | None = None) -> Tensor:
+    def encode(
+        self,
+        tokens: Tensor,
+        positions: Tensor | None = None,
+        offsets: Tensor | None = None,
+        allowed: Tensor | None = None,
+    ) -> Tensor:
         """As ``forward``, without the final norm."""
-        return self._run(tokens, positions, offsets, self.depth)[0]
+        return self._run(tokens, positions, offsets, self.depth, allowed=allowed)[0]
 
     def intermediate(
         self, tokens: Tensor, positions: Tensor | None, layers: Sequence[int], offsets: Tensor | None = None
@@ -129,18 +143,21 @@ class ViT(nn.Module):
         offsets: Tensor | None,
         depth: int,
         keep: Sequence[int] = (),
+        allowed: Tensor | None = None,
     ) -> tuple[Tensor, dict[int, Tensor]]:
         packing = None if offsets is None else Packing.from_offsets(offsets)
         positions = self._check_positions(tokens, positions)
         x, positions, packing = self._prepend_class_token(tokens, positions, packing)
+        if allowed is not None and self.class_token is not None:
+            allowed = nn.functional.pad(allowed, (1, 0, 1, 0), value=True)
         kept: dict[int, Tensor] = {}
         for index, block in enumerate(self.blocks[:depth]):
             if positions is not None and (index == 0 or self.position == "every_block"):
                 x = x + positions
             if self.gradient_checkpointing and self.training:
-                x = checkpoint(block, x, packing, use_reentrant=False)
+                x = checkpoint(block, x, packing, None, allowed, use_reentrant=False)
             else:
-                x = block(x, packing)
+                x = block(x, packing, allowed=allowed)
             if index in keep:
                 kept[index] = x
         return x, kept

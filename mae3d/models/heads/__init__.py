@@ -2,6 +2,7 @@
 
 from mae3d.models.heads.classification import PointClassifier, classification_head
 from mae3d.models.heads.detection import AnchorHead, CenterHead, Detector
+from mae3d.models.heads.p3p import P3PClassifier, p3p_classifier_test
 from mae3d.models.heads.part_segmentation import PointPartSegmenter
 from mae3d.models.heads.point_mae import (
     PointMAEClassifier,
@@ -15,12 +16,14 @@ __all__ = [
     "AnchorHead",
     "CenterHead",
     "Detector",
+    "P3PClassifier",
     "PointClassifier",
     "PointMAEClassifier",
     "PointMAESegmenter",
     "PointPartSegmenter",
     "Voting",
     "classification_head",
+    "p3p_classifier_test",
     "point_mae_classifier_test",
     "point_mae_segmenter_test",
 ]

@@ -17,7 +17,9 @@ from mae3d.models.layers.packing import Packing
 QkvBias = Literal["none", "q_v", "full"]
 
 
-def attention(query: Tensor, key: Tensor, value: Tensor, packing: Packing | None = None) -> Tensor:
+def attention(
+    query: Tensor, key: Tensor, value: Tensor, packing: Packing | None = None, allowed: Tensor | None = None
+) -> Tensor:
     """Scaled dot-product attention, scale 1 / sqrt(D), within each sample.
 
     Args:
@@ -25,13 +27,16 @@ def attention(query: Tensor, key: Tensor, value: Tensor, packing: Packing | None
         key: Same shape.
         value: Same shape.
         packing: Layout of packed rows, None for dense ones. Packed rows are never padded.
+        allowed: bool [B, N, N] for dense rows: which keys (last axis) each query sees; every query needs one. None:
+            all.
 
     Returns:
         Same shape as ``query``.
     """
     if packing is None:
         heads_first = (x.transpose(1, 2) for x in (query, key, value))
-        return F.scaled_dot_product_attention(*heads_first).transpose(1, 2)
+        mask = None if allowed is None else allowed.unsqueeze(1)
+        return F.scaled_dot_product_attention(*heads_first, attn_mask=mask).transpose(1, 2)
     if query.shape[0] == 0:
         return query
     if not query.is_cuda:
@@ -90,13 +95,20 @@ class Attention(nn.Module):
         self.v_bias = nn.Parameter(torch.zeros(dim)) if qkv_bias == "q_v" else None
         self.proj = nn.Linear(dim, dim)
 
-    def forward(self, x: Tensor, packing: Packing | None = None, position: Tensor | None = None) -> Tensor:
+    def forward(
+        self,
+        x: Tensor,
+        packing: Packing | None = None,
+        position: Tensor | None = None,
+        allowed: Tensor | None = None,
+    ) -> Tensor:
         """Tokens [B, N, C] or packed [T, C] -> same shape.
 
-        ``position``, of the shape of ``x``, is added to what queries and keys are made of, not to the values.
+        ``position``, of the shape of ``x``, is added to what queries and keys are made of, not to the values;
+        ``allowed`` as in :func:`attention`.
         """
         rows = (part.unflatten(-1, (self.num_heads, -1)) for part in self._project(x, position))  # each [..., H, D]
-        return self.proj(attention(*rows, packing).flatten(-2))
+        return self.proj(attention(*rows, packing, allowed).flatten(-2))
 
     def _project(self, x: Tensor, position: Tensor | None) -> tuple[Tensor, ...]:
         """Queries, keys and values, each [..., C]."""

@@ -68,13 +68,19 @@ class Block(nn.Module):
         self.ls2 = nn.Identity() if layer_scale is None else LayerScale(dim, layer_scale)
         self.drop_path = DropPath(drop_path)
 
-    def forward(self, x: Tensor, packing: Packing | None = None, position: Tensor | None = None) -> Tensor:
-        """Tokens [B, N, C] or packed [T, C] -> same shape; ``position`` as in :class:`Attention`."""
+    def forward(
+        self,
+        x: Tensor,
+        packing: Packing | None = None,
+        position: Tensor | None = None,
+        allowed: Tensor | None = None,
+    ) -> Tensor:
+        """Tokens [B, N, C] or packed [T, C] -> same shape; ``position`` and ``allowed`` as in :class:`Attention`."""
         if self.norm_placement == "pre":
-            x = x + self.drop_path(self.ls1(self.attn(self.norm1(x), packing, position)), packing)
+            x = x + self.drop_path(self.ls1(self.attn(self.norm1(x), packing, position, allowed)), packing)
             return x + self.drop_path(self.ls2(self.mlp(self.norm2(x))), packing)
         if self.norm_placement == "post":
-            x = self.norm1(x + self.drop_path(self.ls1(self.attn(x, packing, position)), packing))
+            x = self.norm1(x + self.drop_path(self.ls1(self.attn(x, packing, position, allowed)), packing))
             return self.norm2(x + self.drop_path(self.ls2(self.mlp(x)), packing))
-        x = x + self.drop_path(self.ls1(self.norm1(self.attn(x, packing, position))), packing)
+        x = x + self.drop_path(self.ls1(self.norm1(self.attn(x, packing, position, allowed))), packing)
         return x + self.drop_path(self.ls2(self.norm2(self.mlp(x))), packing)

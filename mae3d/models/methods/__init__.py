@@ -1,6 +1,7 @@
 """Methods: one file per system of the literature."""
 
 from mae3d.models.methods.masked_autoencoder import MaskedAutoencoder, MaskedPrediction
+from mae3d.models.methods.p3p import P3P, p3p_base, p3p_small, p3p_test, p3p_tiny
 from mae3d.models.methods.point_mae import PointMAE, point_mae_base, point_mae_test, point_mae_tiny
 from mae3d.models.methods.r_mae import (
     RMAE,
@@ -21,11 +22,16 @@ from mae3d.models.methods.voxel_mae import (
 )
 
 __all__ = [
+    "P3P",
     "RMAE",
     "MaskedAutoencoder",
     "MaskedPrediction",
     "PointMAE",
     "VoxelMAE",
+    "p3p_base",
+    "p3p_small",
+    "p3p_test",
+    "p3p_tiny",
     "point_mae_base",
     "point_mae_test",
     "point_mae_tiny",

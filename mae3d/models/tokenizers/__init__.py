@@ -2,6 +2,7 @@
 
 from mae3d.models.tokenizers.hard_voxels import HardVoxelTokenizer
 from mae3d.models.tokenizers.point_patches import MiniPointNet, PointPatches, PointPatchTokenizer, cut_patches
+from mae3d.models.tokenizers.voxel_patches import VoxelPatchTokenizer
 from mae3d.models.tokenizers.voxels import DynamicVFE, MeanVFE, VoxelTokenizer
 
 __all__ = [
@@ -11,6 +12,7 @@ __all__ = [
     "MiniPointNet",
     "PointPatchTokenizer",
     "PointPatches",
+    "VoxelPatchTokenizer",
     "VoxelTokenizer",
     "cut_patches",
 ]
