@@ -118,6 +118,10 @@ def padded_loss(model: VoxelMAE, points: Tensor, offsets: Tensor, mask: VoxelMas
 
 def kept_megabytes(forward: Callable[[], Tensor], model: nn.Module) -> float:
     """What the forward pass keeps for the backward pass."""
+    if torch.cuda.is_available():
+        before = torch.cuda.memory_allocated()
+        result = forward()
+        return (torch.cuda.memory_allocated() - before - result.nbytes) / 1e6
     own = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
     kept: dict[int, int] = {}
 

@@ -1,5 +1,5 @@
 #include "../knn/knn.h"
-#include "../knn/search.cuh"
+#include "../knn/indexed_search.cuh"
 #include "ball_query.h"
 
 namespace mae3d {
@@ -22,9 +22,9 @@ std::tuple<Tensor, Tensor, Tensor> ball_query(const Tensor& points, const Tensor
   search.indices = mdata<int64_t>(indices), search.distances = mdata<float>(distances);
   search.counts = mdata<int64_t>(counts);
   if (nearest) {
-    launch_search<false>(search, scope.stream, op);
+    launch_search<false>(search, points, scope.stream, op);
   } else {
-    launch_search<true>(search, scope.stream, op);
+    launch_search<true>(search, points, scope.stream, op);
   }
   return {distances, indices, counts};
 }

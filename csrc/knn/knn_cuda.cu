@@ -2,7 +2,7 @@
 
 #include "../common/sorted_groups.cuh"
 #include "knn.h"
-#include "search.cuh"
+#include "indexed_search.cuh"
 
 namespace mae3d {
 namespace {
@@ -17,7 +17,7 @@ std::tuple<Tensor, Tensor> knn(const Tensor& points, const Tensor& queries, cons
   Tensor indices = make_empty(queries, pair.result_shape(k), ScalarType::Long);
   DeviceSearch search = make_device_search(pair, k, std::numeric_limits<float>::max());
   search.indices = mdata<int64_t>(indices), search.distances = mdata<float>(distances);
-  launch_search<false>(search, scope.stream, op);
+  launch_search<false>(search, points, scope.stream, op);
   return {distances, indices};
 }
 

@@ -1,7 +1,7 @@
 // Neighbour search on the device, shared by knn and ball_query. One warp per query; the warps of a block read the
 // points of their cloud through shared memory. Each warp keeps the candidates below its limit in a buffer; when that is
 // full, a bitonic sort keeps the k best and lowers the limit, so a query is sorted a logarithmic number of times.
-// Every pair is looked at: the arithmetic of a sweep (120 000 points, 16 384 queries) is of the order of a millisecond.
+// Every pair is looked at; indexed_search.cuh spares most of them in large clouds.
 #pragma once
 
 #include "../common/clouds.h"
@@ -36,14 +36,17 @@ __device__ inline DeviceRange cloud_points(const DeviceSearch& s, int64_t b) {
   return {begin, max(begin, min(s.points_offsets[b + 1], s.point_rows))};
 }
 
-__device__ inline int64_t cloud_of_query(const DeviceSearch& s, int64_t row) {
-  if (!s.queries_offsets) return row / s.queries_each;
-  int64_t low = 0, high = s.batch - 1;  // last cloud that begins at or before the row
+__device__ inline int64_t last_at_or_before(const int64_t* offsets, int64_t batch, int64_t row) {
+  int64_t low = 0, high = batch - 1;
   while (low < high) {
     const int64_t middle = (low + high + 1) / 2;
-    if (s.queries_offsets[middle] <= row) low = middle; else high = middle - 1;
+    if (offsets[middle] <= row) low = middle; else high = middle - 1;
   }
   return low;
+}
+
+__device__ inline int64_t cloud_of_query(const DeviceSearch& s, int64_t row) {
+  return s.queries_offsets ? last_at_or_before(s.queries_offsets, s.batch, row) : row / s.queries_each;
 }
 
 template <int kSize> __device__ void warp_sort(unsigned long long* keys, int lane) {
@@ -81,6 +84,21 @@ template <int kBuffer> struct Candidates {
     if (count > kBuffer - 32) settle();
   }
 };
+
+// kByPosition: the keys are position, then distance bits.
+template <int kBuffer, bool kByPosition>
+__device__ void write_neighbours(const DeviceSearch& s, int64_t row, int64_t cloud, const Candidates<kBuffer>& best) {
+  const int64_t shift = s.points_offsets ? cloud_points(s, cloud).begin : 0;
+  const int found = min(best.count, s.k);
+  for (int i = best.lane; i < s.k; i += 32) {
+    const bool filled = i < found || (s.repeat_first && found > 0);
+    const unsigned long long key = best.keys[i < found ? i : 0];
+    const unsigned high = static_cast<unsigned>(key >> 32), low = static_cast<unsigned>(key);
+    s.indices[row * s.k + i] = filled ? static_cast<int64_t>(kByPosition ? high : low) + shift : -1;
+    s.distances[row * s.k + i] = filled ? __uint_as_float(kByPosition ? low : high) : INFINITY;
+  }
+  if (s.counts && best.lane == 0) s.counts[row] = found;
+}
 
 template <int kBuffer, bool kFirst>
 __global__ void __launch_bounds__(kSearchWarps * 32) search_kernel(const DeviceSearch s) {
@@ -132,24 +150,11 @@ __global__ void __launch_bounds__(kSearchWarps * 32) search_kernel(const DeviceS
   if (!exists) return;
   if (!kFirst) best.settle();
   __syncwarp();
-  const int64_t shift = s.points_offsets ? cloud_points(s, mine).begin : 0;
-  const int found = min(best.count, s.k);
-  for (int i = lane; i < s.k; i += 32) {
-    const bool repeat = s.repeat_first && found > 0;
-    const unsigned long long key = best.keys[i < found ? i : 0];
-    const bool filled = i < found || repeat;
-    s.indices[row * s.k + i] = filled ? static_cast<int64_t>(key & 0xffffffffu) + shift : -1;
-    s.distances[row * s.k + i] = filled ? __uint_as_float(static_cast<unsigned>(key >> 32)) : INFINITY;
-  }
-  if (s.counts && lane == 0) s.counts[row] = found;
+  write_neighbours<kBuffer, false>(s, row, mine, best);
 }
 
-template <bool kFirst> void launch_search(const DeviceSearch& s, cudaStream_t stream, const char* op) {
-  if (s.query_rows == 0) return;
-  const int64_t blocks = ceil_div<int64_t>(s.query_rows, kSearchWarps);
-  MAE3D_CHECK(blocks < (int64_t{1} << 31), op, ": too many queries for one call: ", s.query_rows);
-  MAE3D_CHECK(s.point_rows < (int64_t{1} << 32), op, ": too many points for one call: ", s.point_rows);
-  const unsigned grid = static_cast<unsigned>(blocks);
+template <bool kFirst> void launch_brute_force(const DeviceSearch& s, cudaStream_t stream, const char* op) {
+  const unsigned grid = static_cast<unsigned>(ceil_div<int64_t>(s.query_rows, kSearchWarps));
   const int threads = kSearchWarps * 32;
   if (s.k <= 32) {
     search_kernel<128, kFirst><<<grid, threads, 0, stream>>>(s);
