@@ -268,22 +268,37 @@ def test_spconv_is_refused_on_several_cpu_threads():
         torch.set_num_threads(threads)
 
 
-@needs_spconv
-@pytest.mark.usefixtures("one_thread")
-@pytest.mark.parametrize(("axes", "shape"), [(3, (9, 16, 14)), (2, (30, 41))])
-def test_spconv_gives_the_same_values_and_gradients(axes, shape):
-    model = encoder(axes)
+def compare_backends(axes, shape, device, tolerance):
+    model = encoder(axes).to(device)
     results = {}
     for backend in ("native", "spconv"):
         set_sparse_backend(backend)
-        x = scene(shape=shape)
+        x = scene(shape=shape).to(device)
         model.zero_grad()
         inputs = x.features.clone().requires_grad_()
         down = model[:3](x.replace_features(inputs))
         result = model[3:](down)
-        weights = torch.randn(result.features.shape, generator=torch.Generator().manual_seed(2))
+        weights = torch.randn(result.features.shape, generator=torch.Generator().manual_seed(2)).to(device)
         (sorted_rows(result) * weights).sum().backward()
         gradients = {name: p.grad.clone() for name, p in model.named_parameters()}
         results[backend] = (sorted_rows(down), sorted_rows(result), inputs.grad, gradients)
         assert bool(x.rulebooks) == (backend == "native")
-    torch.testing.assert_close(results["native"], results["spconv"], rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(results["native"], results["spconv"], rtol=tolerance, atol=tolerance)
+
+
+@needs_spconv
+@pytest.mark.usefixtures("one_thread")
+@pytest.mark.parametrize(("axes", "shape"), [(3, (9, 16, 14)), (2, (30, 41))])
+def test_spconv_gives_the_same_values_and_gradients(axes, shape):
+    compare_backends(axes, shape, "cpu", 1e-4)
+
+
+@needs_spconv
+@pytest.mark.gpu
+@pytest.mark.parametrize(("axes", "shape"), [(3, (9, 16, 14)), (2, (30, 41))])
+def test_spconv_on_a_gpu_gives_the_same_values_and_gradients(axes, shape):
+    from spconv.cppconstants import CPU_ONLY_BUILD
+
+    if CPU_ONLY_BUILD:
+        pytest.skip("this spconv has no CUDA kernels")
+    compare_backends(axes, shape, "cuda", 2e-3)  # its kernels may round products to tf32
