@@ -1,4 +1,4 @@
-# make demo   set up .venv, build csrc/, run the main job on simulated data, write demo/report.html
+# make demo   set up .venv, build csrc/, run the main job on simulated drives, write demo/report.html
 # make test   the same set-up, then the whole test suite
 PYTHON ?= python3
 BIN := .venv/bin
@@ -7,10 +7,11 @@ NVCC := $(shell command -v nvcc 2>/dev/null)
 CSRC := $(shell find csrc -type f)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint format bench cuda sanitize wheel docs clean
+.PHONY: help install demo demo-objects test lint format bench cuda sanitize wheel docs clean
 
 help:
-	@echo "make demo      simulate data, pre-train a small Point-MAE, probe it, write demo/report.html"
+	@echo "make demo      simulate drives, pre-train Voxel-MAE, fine-tune detectors, write demo/report.html"
+	@echo "make demo-objects  simulate objects, pre-train Point-MAE, probe it, write demo-objects/report.html"
 	@echo "make test      run the test suite"
 	@echo "make lint      ruff check and format check"
 	@echo "make bench     time every operator beside its peers, write docs/benchmarks/"
@@ -40,6 +41,9 @@ install: .venv/.native .venv/.dependencies
 demo: install
 	@$(BIN)/python tools/demo.py
 
+demo-objects: install
+	@$(BIN)/python tools/demo_objects.py
+
 # Where nvcc is found the CUDA library is compiled too, for one architecture: enough to know that it compiles.
 test: install
 	@$(PIP) install --no-deps -r requirements-oracles.txt || echo "some peers are not to be had here: their tests are skipped"
@@ -68,4 +72,4 @@ docs: install
 	@$(BIN)/python docs/generate_operators.py
 
 clean:
-	@rm -rf build dist .venv demo *.egg-info mae3d/ops/_native
+	@rm -rf build dist .venv demo demo-objects *.egg-info mae3d/ops/_native

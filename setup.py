@@ -237,6 +237,7 @@ EXTRAS = {
     "cuda": ["spconv-cu126==2.3.8"],
     "reference": ["numba>=0.61", "scipy>=1.11"],
     "viz": ["open3d==0.19.0"],
+    "rerun": ["rerun-sdk>=0.23"],
     "nuscenes": ["nuscenes-devkit==1.2.0"],
     "argoverse": ["av2==0.3.6", "pyarrow<24"],
     "mmdet3d": ["mmdet3d==1.4.0", "mmdet==3.3.0", "mmcv==2.1.0", "nuscenes-devkit==1.2.0"],

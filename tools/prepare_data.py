@@ -173,7 +173,7 @@ def prepare_simulated_drives(args: argparse.Namespace) -> LayoutReport:
     report = LayoutReport(args.root)
     writers = {
         "nuscenes": lambda root: write_nuscenes(
-            NuScenesPlan(root, train, val, args.frames, args.seed), workers=args.workers
+            NuScenesPlan(root, train, val, args.frames, args.seed, args.sweeps), workers=args.workers
         ),
         "kitti": lambda root: write_kitti(
             KittiPlan(root, train * args.frames, val * args.frames, args.seed), workers=args.workers
@@ -257,6 +257,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
             command.add_argument("--layouts", nargs="+", choices=("nuscenes", "kitti", "once"), default=["nuscenes"])
             command.add_argument("--scenes", type=int, nargs=2, default=(8, 2), metavar=("TRAIN", "VAL"))
             command.add_argument("--frames", type=int, default=20, help="(key) frames of a scene")
+            command.add_argument("--sweeps", type=int, default=10, help="nuScenes sweeps written up to each key frame")
     return parser.parse_args(arguments)
 
 

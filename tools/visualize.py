@@ -1,12 +1,13 @@
-"""Draw what a pre-training model makes of one sample: input, what it saw, reconstruction.
+"""Draw what a model makes of one sample: input, what it saw and its reconstruction, or ground truth and detections.
 
     python tools/visualize.py configs/voxel_mae/voxel-mae_sst_200e_nuscenes-2sweeps.py RUN/epoch_200.pth -o frame.png
-    python tools/visualize.py CONFIG CHECKPOINT --index 12 --seed 3
+    python tools/visualize.py CONFIG CHECKPOINT --index 12 --seed 3 --view perspective
+    python tools/visualize.py CONFIG CHECKPOINT --format rrd       # opens in the Rerun viewer: rerun FILE
     python tools/visualize.py CONFIG CHECKPOINT --dataset type=SequenceFolder root=DRIVE sweeps=2
     python tools/visualize.py CONFIG CHECKPOINT --points FRAME.pcd.bin --columns 5 --axes right-ahead
 
-The sample comes from the config's training data, without augmentation; --dataset takes another data set in its place,
---points one raw file. Without a checkpoint the model has random weights.
+The sample comes from the config's training data (detectors: validation data), without augmentation; --dataset takes
+another data set in its place, --points one raw file. Without a checkpoint the model has random weights.
 """
 
 from __future__ import annotations
@@ -18,22 +19,29 @@ from typing import Any
 
 import numpy as np
 import torch
+from matplotlib.figure import Figure
 from mmengine.config import Config, DictAction
 from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
-from torch import nn
+from torch import Tensor, nn
 
 from mae3d.checkpoints import load_pretrained
 from mae3d.datasets.lidar import collate_packed
 from mae3d.datasets.lidar.point_files import check_points, read_bin
 from mae3d.engine.config import load_config
 from mae3d.errors import ConfigError, Mae3dError
+from mae3d.models.heads.detection import Detector
 from mae3d.registry import DATASETS, MODELS
-from mae3d.visualization.bev import save_reconstruction
+from mae3d.structures import SceneReconstruction
+from mae3d.visualization.bev import BirdsEye
+from mae3d.visualization.perspective import Perspective
 from mae3d.visualization.points import save_reconstructions
+from mae3d.visualization.rerun_file import save_detections, save_scene
+from mae3d.visualization.scenes import draw_detections, draw_reconstruction
 
 AXES = {"ahead-left": (0, 1, 1.0), "right-ahead": (1, 0, -1.0)}
 """Name -> column that holds x ahead, column that holds y, sign that makes y point left."""
+VIEWS = {"above": BirdsEye(), "perspective": Perspective()}
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -41,7 +49,9 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("config", help="config file")
     parser.add_argument("checkpoint", nargs="?", type=Path, help=".pth or .safetensors file, ours or official")
-    parser.add_argument("-o", "--out", type=Path, default=Path("reconstruction.png"), help="PNG file to write")
+    parser.add_argument("-o", "--out", type=Path, help="file to write (default: what it shows, in this folder)")
+    parser.add_argument("--format", choices=["png", "rrd"], default="png", help="picture, or file of the Rerun viewer")
+    parser.add_argument("--view", choices=sorted(VIEWS), default="above", help="of driving scenes in a picture")
     parser.add_argument("--index", type=int, default=0, help="which sample of the data set")
     parser.add_argument("--seed", type=int, default=0, help="seed of the mask and of random weights")
     parser.add_argument("--dataset", nargs="+", action=DictAction, metavar="KEY=VALUE", help="another data set")
@@ -57,45 +67,83 @@ def main() -> None:
     options = parse()
     try:
         cfg = load_config(options.config, options.cfg_options)
-        DefaultScope.get_instance("visualize", scope_name="mae3d")
         print(f"wrote {draw(cfg, options)}")
     except Mae3dError as error:
         sys.exit(f"{type(error).__name__}: {error}")
 
 
 def draw(cfg: Config, options: argparse.Namespace) -> Path:
-    """Build the model, take the sample, reconstruct, save."""
-    torch.manual_seed(options.seed)
-    model = MODELS.build({**cfg.model, "data_preprocessor": cfg.get("data_preprocessor")})
-    if not hasattr(model, "reconstruct"):
-        raise ConfigError(f"{type(model).__name__} has no reconstruct(): only pre-training models can be drawn")
-    if options.checkpoint is not None:
-        print(load_pretrained(model, options.checkpoint))
-    title, batch = read_file(options, model) if options.points else read_sample(cfg, options)
-    batch = model.data_preprocessor(batch, training=False)
-    generator = torch.Generator(device=batch["points"].device).manual_seed(options.seed)
+    """Build the model, take the sample, look at it, save."""
+    model = load_model(cfg, options.checkpoint, options.seed)
+    title, batch = read_file(options, model) if options.points else read_sample(cfg, options, model)
+    path = options.out or Path(f"{'detections' if isinstance(model, Detector) else 'reconstruction'}.{options.format}")
     if "offsets" not in batch:
-        result = model.reconstruct(batch["points"], generator=generator)
-        return save_reconstructions(result, options.out, titles=[title])
-    scene = model.reconstruct(batch["points"], batch["offsets"], generator=generator)
-    return save_reconstruction(scene, options.out, boxes=batch.get("boxes"), title=title)
+        if options.format != "png":
+            raise ConfigError(f"--format {options.format} is for driving scenes; objects are drawn as png")
+        batch = model.data_preprocessor(batch, training=False)
+        result = model.reconstruct(batch["points"], generator=torch.Generator().manual_seed(options.seed))
+        return save_reconstructions(result, path, titles=[title])
+    if isinstance(model, Detector):
+        points, truth, found = detect(model, batch)
+        if options.format == "rrd":
+            return save_detections(points, truth, {title: found}, path, classes=model.classes)
+        reach = model.head.point_range
+        return save(draw_detections(points, truth, {title: found}, point_range=reach, view=VIEWS[options.view]), path)
+    scene, boxes = reconstruct(model, batch, options.seed)
+    if options.format == "rrd":
+        return save_scene(scene, path, boxes=boxes)
+    return save(draw_reconstruction(scene, boxes=boxes, title=title, view=VIEWS[options.view]), path)
 
 
-def read_sample(cfg: Config, options: argparse.Namespace) -> tuple[str, dict[str, Any]]:
-    """Name and batch of one sample of a data set."""
-    loader = cfg.train_dataloader
-    config = options.dataset or loader.dataset
-    dataset = DATASETS.build(config)
+def load_model(cfg: Config, checkpoint: Path | None, seed: int = 0) -> nn.Module:
+    """Model of a config in evaluation mode, with the weights of a file or random ones.
+
+    Raises:
+        ConfigError: The model neither reconstructs nor detects.
+    """
+    DefaultScope.get_instance("visualize", scope_name="mae3d")
+    torch.manual_seed(seed)
+    model = MODELS.build({**cfg.model, "init_cfg": None, "data_preprocessor": cfg.get("data_preprocessor")})
+    if not hasattr(model, "reconstruct") and not isinstance(model, Detector):
+        raise ConfigError(f"{type(model).__name__} neither reconstructs nor detects: there is nothing to draw")
+    if checkpoint is not None:
+        print(load_pretrained(model, checkpoint, fresh=() if isinstance(model, Detector) else None))
+    return model.eval()
+
+
+def reconstruct(model: nn.Module, batch: dict[str, Any], seed: int) -> tuple[SceneReconstruction, Tensor]:
+    """What the model makes of a batch of one driving scene, and the scene's boxes."""
+    batch = model.data_preprocessor(batch, training=False)
+    generator = torch.Generator(device=batch["points"].device).manual_seed(seed)
+    return model.reconstruct(batch["points"], batch["offsets"], generator=generator), batch["boxes"]
+
+
+@torch.no_grad()
+def detect(model: Detector, batch: dict[str, Any]) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+    """Points, boxes with points in them, and detections of a batch of one driving scene."""
+    batch = model.data_preprocessor(batch, training=False)
+    (found,) = model(batch["points"], "predict", offsets=batch["offsets"])
+    return batch["points"], batch["boxes"][batch["box_points"] > 0], found
+
+
+def save(figure: Figure, path: Path) -> Path:
+    """Write a PNG."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, format="png")
+    return path
+
+
+def read_sample(cfg: Config, options: argparse.Namespace, model: nn.Module) -> tuple[str, dict[str, Any]]:
+    """Name and batch of one sample of a data set: for detectors of the validation data."""
+    loader = cfg.val_dataloader if isinstance(model, Detector) else cfg.train_dataloader
+    dataset = DATASETS.build(options.dataset or loader.dataset)
     if not 0 <= options.index < len(dataset):
         raise ConfigError(f"--index {options.index}: the data set has {len(dataset)} samples")
     loader = {**loader, "dataset": torch.utils.data.Subset(dataset, [options.index]), "batch_size": 1}
-    loader |= {"num_workers": 0, "persistent_workers": False, "drop_last": False, "sampler": _in_order()}
+    loader |= {"num_workers": 0, "persistent_workers": False, "drop_last": False}
+    loader |= {"sampler": {"type": "DefaultSampler", "shuffle": False}}
     name = Path(dataset.sample_name(options.index)).name
     return name, next(iter(Runner.build_dataloader(loader)))
-
-
-def _in_order() -> dict[str, Any]:
-    return {"type": "DefaultSampler", "shuffle": False}
 
 
 def read_file(options: argparse.Namespace, model: nn.Module) -> tuple[str, dict[str, Any]]:

@@ -22,7 +22,7 @@ data_preprocessor = dict(
     train_transforms=[
         dict(type=RotateScene, low=-0.3925, high=0.3925),
         dict(type=ScaleScene, low=0.95, high=1.05),
-        dict(type=FlipScene, axes=("y",)),
+        dict(type=FlipScene, axes=("x",)),
         dict(type=RangeFilter, point_range=(-49.95, -49.95, -4.95, 49.95, 49.95, 2.95)),
         dict(type=BoxFilter, min_points=0),
         dict(type=ShufflePoints),

@@ -3,9 +3,10 @@ import json
 import numpy as np
 import pytest
 
+from mae3d.datasets.lidar.nuscenes_reader import read_nuscenes
 from mae3d.datasets.lidar.nuscenes_tables import TABLES, scene_names
 from mae3d.datasets.simulators.driving.nuscenes_layout import NuScenesPlan, write_nuscenes
-from mae3d.errors import ConfigError
+from mae3d.errors import ConfigError, DataError
 
 
 @pytest.fixture(scope="module")
@@ -88,3 +89,21 @@ def test_equal_seeds_give_equal_files(simulated, tmp_path):
 def test_impossible_plans_are_refused(tmp_path, counts):
     with pytest.raises(ConfigError, match="simulated nuScenes needs"):
         NuScenesPlan(tmp_path, *counts)
+
+
+def test_fewer_sweeps_are_a_part_of_all_and_a_finished_simulation_is_kept(simulated, tmp_path):
+    plan = NuScenesPlan(tmp_path, 1, 1, key_frames=3, seed=5, sweeps=2)
+    write_nuscenes(plan)
+    few, full = (sorted(root.rglob("*.pcd.bin")) for root in (tmp_path, simulated))
+    assert (len(few), len(full)) == (2 * 5, 2 * 21)  # the first key frame has nothing before it
+    for path in few:
+        assert path.read_bytes() == (simulated / path.relative_to(tmp_path)).read_bytes()
+    frame = read_nuscenes(tmp_path, "mini_train").frame(1)
+    assert frame.sweep_lag[0] == pytest.approx(0.05, abs=1e-6)
+    few[0].write_bytes(b"kept")
+    write_nuscenes(plan)
+    assert few[0].read_bytes() == b"kept"
+    with pytest.raises(DataError, match="holds a simulation with"):
+        write_nuscenes(NuScenesPlan(tmp_path, 1, 1, key_frames=3, seed=6, sweeps=2))
+    with pytest.raises(ConfigError, match=r"1\.\.10 sweeps a frame, not 11"):
+        NuScenesPlan(tmp_path, 1, 1, sweeps=11)

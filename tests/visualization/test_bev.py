@@ -8,7 +8,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from mae3d.structures import SceneReconstruction, VoxelGrid, VoxelMask, Voxels
-from mae3d.visualization.bev import draw_boxes, draw_cells, draw_points, points_of, save_reconstruction, scene_axes
+from mae3d.visualization.bev import draw_boxes, draw_cells, draw_points, scene_axes
+from mae3d.visualization.scenes import points_of, save_reconstruction
 
 GRID = VoxelGrid((-8, -8, -2, 8, 8, 2), (1, 1, 2))
 

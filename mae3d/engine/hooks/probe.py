@@ -22,8 +22,8 @@ from mae3d.errors import ConfigError
 from mae3d.evaluation.probes import find_probe
 from mae3d.registry import HOOKS
 from mae3d.structures import SceneReconstruction
-from mae3d.visualization.bev import draw_reconstruction
 from mae3d.visualization.points import render_reconstruction, save_reconstructions
+from mae3d.visualization.scenes import draw_reconstruction
 
 
 class _EveryFewEpochs(Hook):

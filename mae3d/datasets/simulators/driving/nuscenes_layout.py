@@ -19,6 +19,7 @@ from PIL import Image
 from mae3d.datasets.files import atomic_write
 from mae3d.datasets.lidar.nuscenes_tables import ATTRIBUTES, TABLES, scene_names
 from mae3d.datasets.parallel import ProgressLine, run_parallel
+from mae3d.datasets.simulators.claim import claim_folder
 from mae3d.datasets.simulators.driving.scene import Agent, build_scene
 from mae3d.datasets.simulators.driving.sensors import HDL_32E
 from mae3d.datasets.simulators.driving.simulate import Sweep, planar_pose, record
@@ -53,6 +54,8 @@ class NuScenesPlan:
         val_scenes: Number of validation scenes.
         key_frames: Key frames of a scene; real scenes have about 40.
         seed: Seed of everything.
+        sweeps: Sweeps written of the 10 up to each key frame, the key frame included; fewer are quicker and smaller,
+            and what is written is the same.
         version: Chosen from the counts: "v1.0-mini" holds up to 8 + 2 scenes, "v1.0-trainval" up to 700 + 150.
     """
 
@@ -61,6 +64,7 @@ class NuScenesPlan:
     val_scenes: int
     key_frames: int = 20
     seed: int = 0
+    sweeps: int = SWEEPS_PER_KEY_FRAME
     version: str = field(init=False)
 
     def __post_init__(self) -> None:
@@ -71,6 +75,8 @@ class NuScenesPlan:
                 "simulated nuScenes needs 1..700 training scenes, 1..150 validation scenes and at least one key frame, "
                 f"got {self.train_scenes}, {self.val_scenes}, {self.key_frames}"
             )
+        if not 1 <= self.sweeps <= SWEEPS_PER_KEY_FRAME:
+            raise ConfigError(f"simulated nuScenes writes 1..{SWEEPS_PER_KEY_FRAME} sweeps a frame, not {self.sweeps}")
 
     @property
     def scenes(self) -> list[str]:
@@ -80,14 +86,24 @@ class NuScenesPlan:
 
 
 def write_nuscenes(plan: NuScenesPlan, *, workers: int = 0) -> Path:
-    """Simulate all scenes and write the data set; returns the version folder. The tables are written last."""
+    """Simulate all scenes and write the data set; returns the version folder.
+
+    The tables are written last: where they are there, a simulation of the same plan is finished and kept.
+
+    Raises:
+        DataError: The folder holds other data, see :func:`claim_folder`.
+    """
+    settings = {"train": plan.train_scenes, "val": plan.val_scenes, "key_frames": plan.key_frames}
+    claim_folder(plan.root, {"layout": "nuscenes", **settings, "seed": plan.seed, "sweeps": plan.sweeps})
+    folder = plan.root / plan.version
+    if all((folder / f"{name}.json").is_file() for name in TABLES):
+        return folder
     tasks = [(plan, number, name) for number, name in enumerate(plan.scenes)]
     parts = run_parallel(_write_scene, tasks, workers=workers, progress=ProgressLine("scenes"))
     tables: dict[str, list[Record]] = _constant_tables(plan)
     for part in parts:
         for name, records in part.items():
             tables[name] += records
-    folder = plan.root / plan.version
     folder.mkdir(parents=True, exist_ok=True)
     for name in TABLES:
         _write(folder / f"{name}.json", json.dumps(tables[name], indent=0).encode())
@@ -158,7 +174,8 @@ def _write_scene(task: tuple[NuScenesPlan, int, str]) -> dict[str, list[Record]]
     # Somewhere on the map of the city, at any heading.
     global_from_street = planar_pose(rng.uniform(300, 1500), rng.uniform(300, 1500), rng.uniform(-np.pi, np.pi))
     builder = _SceneBuilder(plan, number, name, global_from_street)
-    for index, sweep in enumerate(record(scene, HDL_32E, count, seed)):
+    written = [index for index in range(count) if -index % SWEEPS_PER_KEY_FRAME < plan.sweeps]
+    for index, sweep in zip(written, record(scene, HDL_32E, written, seed)):
         builder.add(index, sweep, scene.agents)
     return builder.finish()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -43,24 +43,24 @@ class Sweep:
 def record(
     scene: Scene,
     sensor: SensorModel,
-    sweeps: int,
+    sweeps: int | Iterable[int],
     seed: int,
     *,
     start: float = 0.0,
     motion_distortion: bool = False,
 ) -> Iterator[Sweep]:
-    """Record consecutive turns of ``sensor``.
+    """Record turns of ``sensor``.
 
     Args:
         scene: Street and traffic.
         sensor: Sensor model.
-        sweeps: Number of turns.
+        sweeps: Number of turns, or the numbers of those to record out of an unbroken drive.
         seed: Seed of noise and drop-out; a sweep depends on (seed, its number) alone.
         start: Time of the first sweep, seconds.
         motion_distortion: Leave points as measured from a moving vehicle instead of compensating its motion during
             the turn.
     """
-    for number in range(sweeps):
+    for number in range(sweeps) if isinstance(sweeps, int) else sweeps:
         rng = np.random.default_rng((seed, number))
         yield _sweep(scene, sensor, start + number / sensor.rate_hz, rng, motion_distortion)
 

@@ -281,6 +281,7 @@ def sst_centerpoint(
     in_channels: int = 5,
     embed_dim: int = 128,
     encoder: dict | None = None,
+    convolutions: dict | None = None,
     head: dict | None = None,
     **options: Any,
 ) -> Detector:
@@ -291,17 +292,19 @@ def sst_centerpoint(
         point_range: (x_min, y_min, z_min, x_max, y_max, z_max), metres.
         pillar: Side of a pillar, metres.
         in_channels: Columns of the points.
-        embed_dim: Width of SST and of the map.
+        embed_dim: Width of SST and, unless ``convolutions`` says otherwise, of the map.
         encoder: Further arguments of :class:`SSTBackbone`; four pairs of layers and windows of 12 by default.
+        convolutions: Further arguments of :class:`AttachedConvs`; dilations 1, 1, 2, 1, three with skips by default.
         head: Further arguments of :class:`CenterHead`.
         **options: Of :class:`Detector`.
     """
     voxel_size = (pillar, pillar, point_range[5] - point_range[2])
     tokenizer = VoxelTokenizer(point_range, voxel_size, DynamicVFE(in_channels, (embed_dim // 2, embed_dim)))
     sst = SSTBackbone(embed_dim, **{"depth": 4, "window": (12, 12, 1), "temperature": 1000.0, **(encoder or {})})
-    bev = AttachedConvs(embed_dim, embed_dim, (1, 1, 2, 1), residual=(0, 1, 2))
+    published = {"channels": embed_dim, "dilations": (1, 1, 2, 1), "residual": (0, 1, 2)}
+    bev = AttachedConvs(embed_dim, **{**published, **(convolutions or {})})
     suppression = {"threshold": 0.7, "before": 4096, "after": 500}
-    center = CenterHead(embed_dim, classes, point_range, **{"suppression": suppression, **(head or {})})
+    center = CenterHead(bev.out_channels, classes, point_range, **{"suppression": suppression, **(head or {})})
     return Detector(tokenizer, sst, bev, center, **options)
 
 

@@ -1,0 +1,130 @@
+"""The experiment on simulated drives: simulate, pre-train Voxel-MAE, fine-tune a detector with some of the labels.
+
+Shared by demo.py (once, small) and study.py (several label fractions and seeds).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "tools"))
+
+import prepare_data  # noqa: E402  (beside this file)
+from trainings import Training  # noqa: E402
+
+from mae3d.datasets.lidar import NuScenes  # noqa: E402
+from mae3d.errors import DataError  # noqa: E402
+
+PRETRAIN = ROOT / "configs" / "voxel_mae" / "voxel-mae_tiny_20e_simulated-drives.py"
+FINE_TUNE = ROOT / "configs" / "detection" / "sst_tiny_20e_simulated-drives.py"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How much of everything.
+
+    Attributes:
+        scenes: Training and validation scenes.
+        frames: Key frames of a scene.
+        pretrain_steps: Optimizer steps of a pre-training; rounded to whole epochs.
+        fine_tune_steps: Of a fine-tuning, whatever the number of labels.
+        batch_size: Samples of a step.
+        workers: Data-loading processes of a training; 0 loads in the training process.
+        amp: Precision of ``--amp``, None for float32.
+    """
+
+    scenes: tuple[int, int]
+    frames: int
+    pretrain_steps: int
+    fine_tune_steps: int
+    batch_size: int
+    workers: int = 0
+    amp: str | None = None
+
+
+class Drives:
+    """Data and trainings of a plan under one folder.
+
+    Args:
+        output: Folder; ``data/`` and ``runs/`` below it are reused.
+        plan: Sizes.
+    """
+
+    def __init__(self, output: Path, plan: Plan) -> None:
+        self.plan = plan
+        self.root = (output / "data" / "nuscenes").resolve()
+        self.runs = output / "runs"
+        self._counts: dict[int, int] = {}
+
+    def simulate(self, workers: int) -> None:
+        """Write the data set with ``tools/prepare_data.py``; a finished one is kept.
+
+        Raises:
+            DataError: The simulation failed.
+        """
+        train, val = self.plan.scenes
+        command = ["simulated-drives", "--root", str(self.root.parent), "--scenes", str(train), str(val)]
+        command += ["--frames", str(self.plan.frames), "--sweeps", "2", "--workers", str(workers)]
+        said = io.StringIO()
+        with contextlib.redirect_stdout(said):
+            status = prepare_data.main(command)
+        if status:
+            raise DataError(said.getvalue())
+
+    def frames(self, split: str, percent: int = 100) -> NuScenes:
+        """Frames of a split as the configs read them."""
+        return NuScenes(self.root, split, percent=percent, features=(), sweeps=2, remove_close=2.0)
+
+    def count(self, percent: int) -> int:
+        """Training frames with labels."""
+        if percent not in self._counts:
+            self._counts[percent] = len(self.frames("train", percent))
+        return self._counts[percent]
+
+    def pretraining(self, seed: int) -> Training:
+        """Voxel-MAE on all training frames, without their labels."""
+        epochs = self._epochs(self.plan.pretrain_steps, 100)
+        options = self._data("train_dataloader") | self._length(epochs)
+        options |= {"param_scheduler.0.end": max(1, self.plan.pretrain_steps // 20)}
+        options |= {"param_scheduler.1.T_max": epochs, "param_scheduler.1.end": epochs}
+        options |= {"custom_hooks.0.interval": epochs}
+        return self._training(f"pretrain-seed{seed}", PRETRAIN, options, seed)
+
+    def fine_tuning(self, percent: int, seed: int, pretrained: bool, length: float = 1.0) -> Training:
+        """The detector with ``percent`` of the labels, from the pre-training of the same seed or from random weights.
+
+        ``length`` stretches the schedule.
+        """
+        epochs = self._epochs(length * self.plan.fine_tune_steps, percent)
+        options = self._data("train_dataloader") | self._length(epochs)
+        options |= {"train_dataloader.dataset.percent": percent, "train_cfg.val_interval": epochs}
+        options |= {"val_dataloader.dataset.root": self.root, "val_evaluator.dataset.root": self.root}
+        before = self.pretraining(seed) if pretrained else None
+        if before is not None:
+            checkpoint = before.work_dir.resolve() / f"epoch_{self._epochs(self.plan.pretrain_steps, 100)}.pth"
+            options |= {"model.init_cfg.type": "mae3d.checkpoints.PretrainedEncoder"}
+            options |= {"model.init_cfg.checkpoint": checkpoint}
+        start = "pretrained" if pretrained else "scratch" if length == 1 else f"scratch-x{length:g}"
+        return self._training(f"labels{percent}-{start}-seed{seed}", FINE_TUNE, options, seed, before)
+
+    def _training(
+        self, name: str, config: Path, options: dict[str, object], seed: int, after: Training | None = None
+    ) -> Training:
+        return Training(name, config, self.runs / name, options, seed, self.plan.amp, after)
+
+    def _epochs(self, steps: float, percent: int) -> int:
+        return max(1, round(steps / max(1, self.count(percent) // self.plan.batch_size)))
+
+    def _data(self, loader: str) -> dict[str, object]:
+        options = {"dataset.root": self.root, "batch_size": self.plan.batch_size, "num_workers": self.plan.workers}
+        options |= {"persistent_workers": self.plan.workers > 0}
+        return {f"{loader}.{key}": value for key, value in options.items()}
+
+    def _length(self, epochs: int) -> dict[str, object]:
+        saved = max(1, epochs // 4)
+        return {"train_cfg.max_epochs": epochs, "default_hooks.checkpoint.interval": saved}

@@ -1,0 +1,175 @@
+"""Trainings as `tools/train.py` runs them, one process each, for tools that need several and their results."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from mae3d.engine.storage import find_checkpoint
+from mae3d.errors import Mae3dError
+
+ROOT = Path(__file__).resolve().parent.parent
+Say = Callable[[str], None]
+
+
+class TrainingError(Mae3dError):
+    """A training process ended with an error; the message holds the end of what it said."""
+
+
+@dataclass(frozen=True)
+class Training:
+    """One run of a config, finished once and then reused.
+
+    Attributes:
+        name: For messages.
+        config: Config file.
+        work_dir: Where it writes.
+        options: ``--cfg-options``, key -> value.
+        seed: Seed of the run.
+        amp: Precision of ``--amp``, None for float32.
+        after: The training that this one starts from, which must be finished before.
+    """
+
+    name: str
+    config: Path
+    work_dir: Path
+    options: dict[str, object] = field(default_factory=dict)
+    seed: int = 0
+    amp: str | None = None
+    after: Training | None = None
+
+    @property
+    def finished(self) -> bool:
+        """Whether the run is there, with these settings."""
+        noted = self.work_dir / "settings.json"
+        return self._finished.is_file() and noted.read_text() == self._noted()
+
+    @property
+    def checkpoint(self) -> Path:
+        """The newest checkpoint of the run.
+
+        Raises:
+            TrainingError: There is none.
+        """
+        path = find_checkpoint(self.work_dir)
+        if path is None:
+            raise TrainingError(f"{self.name}: no checkpoint under {self.work_dir}")
+        return path
+
+    def seconds(self) -> float:
+        """How long the run took when it was made, without interrupted starts."""
+        return json.loads(self._finished.read_text())["seconds"]
+
+    def metrics(self) -> dict[str, float]:
+        """What the last validation gave (the config needs a ``MetricRecordHook``)."""
+        history = json.loads((self.work_dir / "metrics.json").read_text())["history"]
+        return history[max(history, key=int)]
+
+    def scalars(self) -> list[Path]:
+        """The scalars files of all starts of the run, oldest first."""
+        return sorted(self.work_dir.glob("*/vis_data/scalars.json"))
+
+    def run(self, say: Say = print, threads: int | None = None) -> bool:
+        """Train, or go on where an interrupted run stopped; returns False where it was finished before.
+
+        A folder of a run with other settings is emptied first.
+
+        Args:
+            say: Told each progress line of the run.
+            threads: CPU threads of the process; None leaves it to torch.
+
+        Raises:
+            TrainingError: The training failed.
+        """
+        if self.finished:
+            return False
+        noted = self.work_dir / "settings.json"
+        if noted.is_file() and noted.read_text() != self._noted():
+            shutil.rmtree(self.work_dir)
+        self.work_dir.mkdir(parents=True, exist_ok=True)
+        noted.write_text(self._noted())
+        start = time.monotonic()
+        self._follow(say, threads)
+        self._finished.write_text(json.dumps({"seconds": time.monotonic() - start}))
+        return True
+
+    def _noted(self) -> str:
+        return json.dumps(self._settings(), indent=2)
+
+    def _settings(self) -> dict[str, object]:
+        """What the result depends on."""
+        options = {key: str(value) for key, value in self.options.items()}
+        before = self.after._settings() if self.after else None
+        return {"config": self.config.name, "options": options, "seed": self.seed, "amp": self.amp, "after": before}
+
+    @property
+    def _finished(self) -> Path:
+        return self.work_dir / "finished.json"
+
+    def _command(self) -> list[str]:
+        command = [sys.executable, str(ROOT / "tools" / "train.py"), str(self.config)]
+        command += ["--work-dir", str(self.work_dir.resolve()), "--resume", "--seed", str(self.seed)]
+        command += ["--amp", self.amp] if self.amp else []
+        return [*command, "--cfg-options", *(f"{key}={value}" for key, value in self.options.items())]
+
+    def _follow(self, say: Say, threads: int | None) -> None:
+        limits = {} if threads is None else {"OMP_NUM_THREADS": str(threads)}
+        streams = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+        said = []
+        with subprocess.Popen(self._command(), cwd=ROOT, env={**os.environ, **limits}, **streams) as process:
+            for line in process.stdout:
+                said.append(line)
+                if "Epoch(train)" in line:
+                    say(f"{self.name}: {line.split('Epoch(train)')[1].strip()}")
+        if process.returncode:
+            raise TrainingError(f"{self.name} failed, its files are under {self.work_dir}\n{''.join(said[-40:])}")
+
+
+def run_all(
+    trainings: Sequence[Training],
+    *,
+    jobs: int,
+    say: Say = print,
+    follow: Say = lambda _: None,
+    done: Callable[[Training], None] = lambda _: None,
+) -> list[TrainingError]:
+    """Run trainings side by side and return the errors of those that failed.
+
+    Args:
+        trainings: In the order in which they should start; one that comes ``after`` another stands behind it.
+        jobs: Processes at a time; they share the CPU threads.
+        say: Told when a training is finished.
+        follow: Told each progress line of every training.
+        done: Called with each finished training, one call at a time.
+    """
+    threads = max(1, (os.cpu_count() or 1) // jobs)
+    futures: dict[Path, Future] = {}
+    lock, finished = threading.Lock(), []
+
+    def work(training: Training) -> None:
+        if training.after is not None:
+            futures[training.after.work_dir].result()
+        fresh = training.run(follow, threads)
+        with lock:
+            finished.append(training)
+            took = f"{training.seconds():.0f} s" if fresh else "reused"
+            say(f"[{len(finished)}/{len(trainings)}] {training.name}: {took}")
+            done(training)
+
+    with ThreadPoolExecutor(jobs) as pool:
+        for training in trainings:
+            futures[training.work_dir] = pool.submit(work, training)
+        errors = [error for future in futures.values() if (error := future.exception()) is not None]
+    for error in errors:
+        if not isinstance(error, TrainingError):
+            raise error
+    return list(dict.fromkeys(errors))
