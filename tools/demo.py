@@ -36,7 +36,7 @@ from mae3d.visualization.report import Report  # noqa: E402
 from mae3d.visualization.scenes import draw_detections, draw_reconstruction  # noqa: E402
 from mae3d.visualization.tables import plain_table  # noqa: E402
 
-PLAN = Plan((25, 6), 8, pretrain_steps=800, fine_tune_steps=400, batch_size=2)
+PLAN = Plan((25, 6), 8, pretrain_steps=700, fine_tune_steps=360, batch_size=2)
 STARTS = {"random weights": False, "pre-trained": True}
 ERRORS = ("mATE", "mASE", "mAOE", "mAVE", "mAAE")
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import hashlib
 import json
 import os
 import shutil
@@ -14,6 +16,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from mae3d.engine.config import load_config
 from mae3d.engine.storage import find_checkpoint
 from mae3d.errors import Mae3dError
 
@@ -109,7 +112,8 @@ class Training:
         """What the result depends on."""
         options = {key: str(value) for key, value in self.options.items()}
         before = self.after._settings() if self.after else None
-        return {"config": self.config.name, "options": options, "seed": self.seed, "amp": self.amp, "after": before}
+        settings = {"config": self.config.name, "content": _fingerprint(self.config), "options": options}
+        return {**settings, "seed": self.seed, "amp": self.amp, "after": before}
 
     @property
     def _finished(self) -> Path:
@@ -132,6 +136,11 @@ class Training:
                     say(f"{self.name}: {line.split('Epoch(train)')[1].strip()}")
         if process.returncode:
             raise TrainingError(f"{self.name} failed, its files are under {self.work_dir}\n{''.join(said[-40:])}")
+
+
+@functools.cache
+def _fingerprint(config: Path) -> str:
+    return hashlib.sha256(load_config(config).pretty_text.encode()).hexdigest()[:16]
 
 
 def run_all(

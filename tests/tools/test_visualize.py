@@ -11,9 +11,9 @@ import pytest
 CONFIG = "configs/voxel_mae/voxel-mae_tiny_20e_simulated-drives.py"
 
 
-def run(repository, *arguments):
+def run(repository, *arguments, config=CONFIG):
     return subprocess.run(
-        [sys.executable, "tools/visualize.py", CONFIG, *map(str, arguments)],
+        [sys.executable, "tools/visualize.py", config, *map(str, arguments)],
         cwd=repository,
         capture_output=True,
         text=True,
@@ -44,3 +44,12 @@ def test_a_sample_of_another_data_set_is_drawn_and_a_wrong_number_is_named(repos
     wrong = run(repository, *drive, "--index", 2)
     assert wrong.returncode == 1
     assert "--index 2: the data set has 2 samples" in wrong.stderr
+
+
+def test_detections_of_a_raw_file_are_drawn_in_perspective(repository, cloud, tmp_path):
+    cloud.tofile(tmp_path / "frame.bin")
+    view = ("--view", "perspective", "-o", tmp_path / "found.png")
+    detector = "configs/detection/sst_tiny_20e_simulated-drives.py"
+    done = run(repository, "--points", tmp_path / "frame.bin", *view, config=detector)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "found.png").read_bytes()[:4] == b"\x89PNG"

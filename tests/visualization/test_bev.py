@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from mae3d.structures import SceneReconstruction, VoxelGrid, VoxelMask, Voxels
 from mae3d.visualization.bev import draw_boxes, draw_cells, draw_points, scene_axes
-from mae3d.visualization.scenes import points_of, save_reconstruction
+from mae3d.visualization.scenes import draw_detections, points_of, save_reconstruction
 
 GRID = VoxelGrid((-8, -8, -2, 8, 8, 2), (1, 1, 2))
 
@@ -85,3 +85,30 @@ def test_pictures_are_saved_with_and_without_predictions(tmp_path):
     bare = SceneReconstruction(full.points, full.offsets, full.voxels, full.mask, None, full.occupancy)
     assert path.stat().st_size > 10_000
     assert save_reconstruction(bare, tmp_path / "bare.png").stat().st_size > 10_000
+
+
+def test_detections_are_drawn_over_the_truth_of_their_scene():
+    truth = torch.tensor([[2.0, 3.0, 0.0, 4.0, 2.0, 2.0, 0.0]])
+    found = {"boxes": torch.tensor([[-4.0, -4.0, 0.0, 4.0, 2.0, 2.0, 0.0]]).repeat(2, 1)}
+    pictures = []
+    for scores in ((0.9, 0.0), (0.1, 0.0)):
+        own = {**found, "scores": torch.tensor(scores)}
+        figure = draw_detections(torch.zeros(0, 4), truth, {"one": own}, point_range=GRID.point_range)
+        figure.canvas.draw()
+        pictures.append(np.asarray(figure.canvas.buffer_rgba())[..., :3].astype(int))
+    assert (
+        "1 detections, 1 objects"
+        in draw_detections(
+            torch.zeros(0, 4),
+            truth,
+            {"one": {**found, "scores": torch.tensor([0.9, 0.0])}},
+            point_range=GRID.point_range,
+        )
+        .axes[0]
+        .get_title()
+    )
+    orange = [int(((p[..., 0] - p[..., 2] > 100) & (p[..., 0] - p[..., 1] > 60)).sum()) for p in pictures]
+    green = [int((p[..., 1] - p[..., 0] > 60).sum()) for p in pictures]
+    assert orange[0] > 50
+    assert orange[1] == 0
+    assert min(green) > 50
