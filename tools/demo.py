@@ -11,7 +11,6 @@ pictures. Everything runs through tools/prepare_data.py and tools/train.py; what
 from __future__ import annotations
 
 import argparse
-import os
 import shutil
 import sys
 from pathlib import Path
@@ -22,7 +21,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tools"))
 
 from drives import FINE_TUNE, PRETRAIN, Drives, Plan  # noqa: E402  (beside this file)
-from trainings import Training, run_all  # noqa: E402
+from trainings import Training, cores, run_all  # noqa: E402
 from visualize import detect, load_model, reconstruct  # noqa: E402
 
 from mae3d.datasets.lidar import collate_packed  # noqa: E402
@@ -64,7 +63,7 @@ def demonstrate(drives: Drives, report: Path, labels: int, seed: int) -> Path:
     """Data, pre-training, fine-tuning, table, report."""
     say = lambda text: print(text, flush=True)  # noqa: E731
     say(f"[1/5] simulated drives in nuScenes' layout -> {drives.root}")
-    drives.simulate(workers=os.cpu_count() or 1)
+    drives.simulate(workers=cores())
     say(f"[2/5] pre-training on {drives.count(100)} frames without labels -> {drives.runs}")
     pretraining = drives.pretraining(seed)
     if not pretraining.run(say):

@@ -11,7 +11,6 @@ Every training is a run of tools/train.py under OUTPUT/runs. An interrupted stud
 from __future__ import annotations
 
 import argparse
-import os
 import platform
 import sys
 import time
@@ -25,7 +24,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tools"))
 
 from drives import FINE_TUNE, PRETRAIN, Drives, Plan  # noqa: E402  (beside this file)
-from trainings import Training, run_all  # noqa: E402
+from trainings import Training, cores, run_all  # noqa: E402
 
 from mae3d.errors import Mae3dError  # noqa: E402
 from mae3d.models.heads.detection.presets import NUSCENES_CLASSES  # noqa: E402
@@ -82,7 +81,7 @@ class Study:
     def run(self, report: Path, jobs: int) -> int:
         """Simulate, train, write the report; returns the exit status."""
         start = time.monotonic()
-        self.drives.simulate(workers=os.cpu_count() or 1)
+        self.drives.simulate(workers=cores())
         print(f"data under {self.drives.root}: {time.monotonic() - start:.0f} s", flush=True)
         say = lambda text: print(f"{time.monotonic() - start:5.0f} s  {text}", flush=True)  # noqa: E731
         trainings = [self.drives.pretraining(seed) for seed in self.seeds]
@@ -197,7 +196,7 @@ def each(values: np.ndarray, sign: str = "") -> str:
 def hardware(plan: Plan) -> str:
     """What it ran on."""
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else platform.processor() or platform.machine()
-    return f"{device}, {os.cpu_count()} CPU cores, torch {torch.__version__}, {plan.amp or 'float32'}."
+    return f"{device}, {cores()} CPU cores, torch {torch.__version__}, {plan.amp or 'float32'}."
 
 
 if __name__ == "__main__":

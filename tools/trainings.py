@@ -138,6 +138,11 @@ class Training:
             raise TrainingError(f"{self.name} failed, its files are under {self.work_dir}\n{''.join(said[-40:])}")
 
 
+def cores() -> int:
+    """CPU cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 @functools.cache
 def _fingerprint(config: Path) -> str:
     return hashlib.sha256(load_config(config).pretty_text.encode()).hexdigest()[:16]
@@ -160,7 +165,7 @@ def run_all(
         follow: Told each progress line of every training.
         done: Called with each finished training, one call at a time.
     """
-    threads = max(1, (os.cpu_count() or 1) // jobs)
+    threads = max(1, cores() // jobs)
     futures: dict[Path, Future] = {}
     lock, finished = threading.Lock(), []
 
