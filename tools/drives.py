@@ -103,7 +103,7 @@ class Drives:
         epochs = self._epochs(length * self.plan.fine_tune_steps, percent)
         options = self._data("train_dataloader") | self._length(epochs)
         options |= {"train_dataloader.dataset.percent": percent, "train_cfg.val_interval": epochs}
-        options |= {"val_dataloader.dataset.root": self.root, "val_evaluator.dataset.root": self.root}
+        options |= self._data("val_dataloader") | {"val_evaluator.dataset.root": self.root}
         before = self.pretraining(seed) if pretrained else None
         if before is not None:
             checkpoint = before.work_dir.resolve() / f"epoch_{self._epochs(self.plan.pretrain_steps, 100)}.pth"

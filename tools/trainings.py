@@ -166,6 +166,8 @@ def run_all(
         done: Called with each finished training, one call at a time.
     """
     threads = max(1, cores() // jobs)
+    for training in trainings:
+        _fingerprint(training.config)  # mmengine reads configs in one thread at a time
     futures: dict[Path, Future] = {}
     lock, finished = threading.Lock(), []
 

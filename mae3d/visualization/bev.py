@@ -25,7 +25,7 @@ def scene_axes(axes: Axes, point_range: Sequence[float], title: str = "") -> Non
     axes.set_aspect("equal")
     axes.set_xlabel("y, m")
     axes.set_ylabel("x, m")
-    axes.set_title(title if len(title) <= 60 else f"{title[:28]}...{title[-28:]}")
+    axes.set_title(title if len(title) <= 60 else f"{title[:28]}...{title[-28:]}", fontsize=9)
 
 
 def draw_points(

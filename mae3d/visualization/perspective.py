@@ -56,7 +56,7 @@ class Perspective:
 
     def panel(self, point_range: Sequence[float]) -> tuple[float, float]:
         """Width and height in inches of a picture, whatever the range."""
-        return 9.0, 9.0 / self.aspect + 0.3
+        return 7.0, 7.0 / self.aspect + 0.3
 
     def scene_axes(self, axes: Axes, point_range: Sequence[float], title: str = "") -> None:
         """Prepare axes to show the picture of the camera."""
@@ -65,7 +65,7 @@ class Perspective:
         axes.set_aspect("equal")
         axes.set_xticks([])
         axes.set_yticks([])
-        axes.set_title(title)
+        axes.set_title(title, fontsize=9)
 
     def draw_points(
         self, axes: Axes, points: Tensor, color: Color | str | None = None, size: float = 2.0, label: str | None = None
