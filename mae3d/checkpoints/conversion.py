@@ -8,16 +8,19 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mae3d.checkpoints import openpcdet, p3p, point_mae, r_mae, voxel_mae
+from mae3d.checkpoints import mae, mae_st, openpcdet, p3p, point_mae, r_mae, videomae, voxel_mae
 from mae3d.checkpoints.key_map import check_fit
 from mae3d.checkpoints.layout import Layout
 from mae3d.errors import CheckpointError
 
 SYSTEMS: dict[str, tuple[Layout, ...]] = {
+    "mae": mae.LAYOUTS,
+    "mae-st": mae_st.LAYOUTS,
     "openpcdet": openpcdet.LAYOUTS,
     "p3p": p3p.LAYOUTS,
     "point-mae": point_mae.LAYOUTS,
     "r-mae": r_mae.LAYOUTS,
+    "videomae": videomae.LAYOUTS,
     "voxel-mae": voxel_mae.LAYOUTS,
 }
 """System name, as typed on the command line -> its kinds of official files."""
@@ -82,7 +85,7 @@ def export(system: str, ours: Mapping[str, Tensor]) -> Conversion:
         markers = ", ".join(f"{one.our_marker} ({one.kind})" for one in layouts_of(system))
         raise CheckpointError(f"not a {system} model of ours: none of {markers} among its names")
     parameters = _check(system, layout, ours, [])
-    official = {**layout.constants, **layout.keys.to_official(ours)}
+    official = {**layout.constants, **layout.restore(layout.keys.to_official(ours))}
     return Conversion(system, layout, official, parameters)
 
 

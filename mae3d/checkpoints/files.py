@@ -18,7 +18,7 @@ from torch import Tensor
 
 from mae3d.errors import CheckpointError
 
-WRAPPERS = ("base_model", "model_state_dict", "model_state", "state_dict", "model")
+WRAPPERS = ("base_model", "model_state_dict", "model_state", "state_dict", "model", "module")
 """Keys under which training programs store the weights, in the order they are looked for."""
 
 

@@ -23,7 +23,8 @@ class Layout:
         wrapper: Key of the official file that holds the weights.
         prefix: What precedes every official name in the file.
         constants: Official tensors that are no weights (counters): left out on reading, written with these values.
-        prepare: Brings files of an older layout to the one that ``keys`` describe.
+        prepare: Brings files to the layout that ``keys`` describe: older ones, or tensors to be split or joined.
+        restore: Its inverse, for writing.
     """
 
     kind: str
@@ -35,3 +36,4 @@ class Layout:
     prefix: str = "module."
     constants: Mapping[str, Tensor] = field(default_factory=dict)
     prepare: Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]] = dict
+    restore: Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]] = dict

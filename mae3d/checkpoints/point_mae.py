@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,11 +9,9 @@ from torch import Tensor, nn
 
 from mae3d.checkpoints.key_map import KeyMap, Rule
 from mae3d.checkpoints.layout import Layout
+from mae3d.checkpoints.vit_files import HEAD_WIDTH, count
 from mae3d.models.heads import PointMAEClassifier, PointMAESegmenter
 from mae3d.models.methods import PointMAE
-
-HEAD_WIDTH = 64
-"""Channels per attention head of the published sizes; files do not record it and conversion does not depend on it."""
 
 
 def _encoder_rules(prefix: str) -> list[Rule]:
@@ -63,12 +60,7 @@ PART_SEGMENTATION = KeyMap(
 def _size(state: Mapping[str, Tensor]) -> dict[str, Any]:
     """Width, depth and heads of the encoder, read off the shapes of our names."""
     width = state["encoder.norm.weight"].shape[0]
-    return {"embed_dim": width, "depth": _count(state, "encoder.blocks"), "num_heads": max(1, width // HEAD_WIDTH)}
-
-
-def _count(state: Mapping[str, Tensor], prefix: str) -> int:
-    numbers = [int(found[1]) for name in state if (found := re.match(rf"{re.escape(prefix)}\.(\d+)\.", name))]
-    return max(numbers, default=-1) + 1
+    return {"embed_dim": width, "depth": count(state, "encoder.blocks"), "num_heads": max(1, width // HEAD_WIDTH)}
 
 
 def _pretrain(state: Mapping[str, Tensor]) -> nn.Module:
@@ -76,13 +68,13 @@ def _pretrain(state: Mapping[str, Tensor]) -> nn.Module:
     return PointMAE(
         **size,
         group_size=state["prediction.weight"].shape[0] // 3,
-        decoder_depth=_count(state, "decoder.transformer.blocks"),
+        decoder_depth=count(state, "decoder.transformer.blocks"),
         decoder_num_heads=size["num_heads"],
     )
 
 
 def _classification(state: Mapping[str, Tensor]) -> nn.Module:
-    last = _count(state, "head") - 1
+    last = count(state, "head") - 1
     kind = {0: "linear", 3: "mlp2"}.get(last, "mlp3")
     return PointMAEClassifier(state[f"head.{last}.weight"].shape[0], head=kind, **_size(state))
 
@@ -101,7 +93,7 @@ def _part_segmentation(state: Mapping[str, Tensor]) -> nn.Module:
 
 LAYOUTS = (
     Layout("pretrain", PRETRAIN, "increase_dim.0.weight", "prediction.weight", _pretrain),
-    Layout("classification", CLASSIFICATION, "cls_token", "encoder.class_token", _classification),
+    Layout("classification", CLASSIFICATION, "cls_pos", "encoder.class_token", _classification),
     Layout(
         "part_segmentation",
         PART_SEGMENTATION,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from mae3d.checkpoints.conversion import SYSTEMS, convert
 from mae3d.checkpoints.files import load_weights
 from mae3d.checkpoints.key_map import different_shapes, listing
-from mae3d.errors import CheckpointError
+from mae3d.errors import CheckpointError, ConfigError
+from mae3d.models.layers import GridPositions
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,9 @@ class LoadReport:
         return f"{len(self.loaded)} tensors loaded, {len(self.fresh)} new, {len(self.unused)} of the file unused{left}"
 
 
-def load_pretrained(model: nn.Module, path: str | Path, fresh: Sequence[str] | None = None) -> LoadReport:
+def load_pretrained(
+    model: nn.Module, path: str | Path, fresh: Sequence[str] | None = None, system: str | None = None
+) -> LoadReport:
     """Load what ``model`` shares with a pre-training file, ours or an official one of a known system.
 
     Args:
@@ -44,13 +47,19 @@ def load_pretrained(model: nn.Module, path: str | Path, fresh: Sequence[str] | N
         path: ``.safetensors``, a training checkpoint, or an official file.
         fresh: Prefixes of the tensors that may be absent from the file; None takes ``model.fresh``. Every other tensor
             of the model must be in the file.
+        system: Whose official file it is, as ``tools/convert_checkpoint.py`` names it; None: ours, or the system whose
+            names, translated, fit most tensors of the model.
+
+    Position tables of another grid are resized (bicubic).
 
     Raises:
         CheckpointError: A tensor that is not fresh is missing, or a shape differs.
     """
     prefixes = tuple(getattr(model, "fresh", ()) if fresh is None else fresh)
-    weights = _our_names(load_weights(path))
     own = model.state_dict()
+    weights = load_weights(path)
+    weights = convert(system, weights).state if system else _our_names(weights, own)
+    weights |= dict(_resized_tables(model, weights))
     left = [name for name in own if name not in weights]
     missing = [name for name in left if not name.startswith(prefixes)]
     if missing:
@@ -66,12 +75,30 @@ def load_pretrained(model: nn.Module, path: str | Path, fresh: Sequence[str] | N
     return LoadReport(tuple(loaded), tuple(left), tuple(name for name in weights if name not in own))
 
 
-def _our_names(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Weights in our names; an official file is recognised by its markers."""
+def _our_names(weights: dict[str, Tensor], own: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Weights in our names: as they are, or translated from the system that then fits the model best."""
+    candidates, refusals = [weights], []
     for system, layouts in SYSTEMS.items():
         if any(layout.official_marker in weights for layout in layouts):
-            return convert(system, weights).state
-    return weights
+            try:
+                candidates.append(convert(system, weights).state)
+            except CheckpointError as error:  # another system's file, or a damaged one
+                refusals.append(error)
+    best = max(candidates, key=lambda state: sum(name in state for name in own))
+    if refusals and not any(name in best for name in own):
+        raise refusals[0]
+    return best
+
+
+def _resized_tables(model: nn.Module, weights: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
+    """Position tables of the file that were made for another grid than the model's."""
+    for place, module in model.named_modules():
+        name = f"{place}.table"
+        if isinstance(module, GridPositions) and name in weights and weights[name].shape != module.table.shape:
+            try:
+                yield name, module.fit(weights[name])
+            except ConfigError as error:
+                raise CheckpointError(f"{name}: {error}") from None
 
 
 @WEIGHT_INITIALIZERS.register_module()
@@ -81,13 +108,15 @@ class PretrainedEncoder:
     Args:
         checkpoint: File, see :func:`load_pretrained`.
         fresh: See :func:`load_pretrained`.
+        system: See :func:`load_pretrained`.
     """
 
-    def __init__(self, checkpoint: str, fresh: Sequence[str] | None = None) -> None:
+    def __init__(self, checkpoint: str, fresh: Sequence[str] | None = None, system: str | None = None) -> None:
         self.checkpoint = checkpoint
         self.fresh = fresh
+        self.system = system
 
     def __call__(self, module: nn.Module) -> None:
         """Load into ``module`` and log the counts."""
-        report = load_pretrained(module, self.checkpoint, self.fresh)
+        report = load_pretrained(module, self.checkpoint, self.fresh, self.system)
         print_log(f"{self.checkpoint}: {report}", logger="current")

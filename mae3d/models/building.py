@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from torch import nn
+from torch import Tensor, nn
 
 from mae3d.registry import MODELS
 
@@ -25,3 +25,8 @@ def evaluating(model: nn.Module) -> Iterator[None]:
     finally:
         for module in training:
             module.training = True
+
+
+def embed(tokenizer: nn.Module, features: Tensor) -> Tensor:
+    """Features of tokens as an encoder takes them; see :class:`mae3d.structures.Tokens` on late embedding."""
+    return tokenizer.embed(features) if hasattr(tokenizer, "embed") else features

@@ -1,6 +1,7 @@
 """The values that flow between the parts: point clouds, tokens, masks, boxes."""
 
 from mae3d.structures.mask import Mask
+from mae3d.structures.pixel_reconstruction import PixelReconstruction
 from mae3d.structures.point_cloud import PointCloud
 from mae3d.structures.reconstruction import Reconstruction
 from mae3d.structures.scene_reconstruction import SceneReconstruction
@@ -12,6 +13,7 @@ from mae3d.structures.voxels import VoxelGrid, Voxels
 
 __all__ = [
     "Mask",
+    "PixelReconstruction",
     "PointCloud",
     "Reconstruction",
     "SceneReconstruction",

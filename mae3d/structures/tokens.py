@@ -13,18 +13,22 @@ class Tokens:
     """Tokens of a batch, dense or packed.
 
     Attributes:
-        features: [B, N, C], or packed [T, C].
+        features: [B, N, C], or packed [T, C]. Where the tokenizer embeds each token on its own (it has ``embed``),
+            these are what is still to be embedded, so that hidden tokens never are.
         coordinates: Where each token sits, [B, N, D] or [T, D], in the units of the input (points: metres or
             normalised units, images: patch indices).
         content: The raw input that each token stands for, [B, N, ...] or [T, ...]; targets are made from it.
             Point patches: [B, N, K, 3], relative to ``coordinates``.
         offsets: int64 [B + 1] for packed tokens, None for dense ones.
+        grid: Cells along every axis where dense tokens fill a regular grid in row-major order, (rows, columns) or
+            (time, rows, columns); None for tokens without one.
     """
 
     features: Tensor
     coordinates: Tensor
     content: Tensor
     offsets: Tensor | None = None
+    grid: tuple[int, ...] | None = None
 
     @property
     def batch_size(self) -> int:
@@ -34,4 +38,6 @@ class Tokens:
     def to(self, device: torch.device | str) -> Tokens:
         """The same tokens on ``device``."""
         offsets = None if self.offsets is None else self.offsets.to(device)
-        return Tokens(self.features.to(device), self.coordinates.to(device), self.content.to(device), offsets)
+        return Tokens(
+            self.features.to(device), self.coordinates.to(device), self.content.to(device), offsets, self.grid
+        )

@@ -50,7 +50,27 @@ def cloud_batch(seed: int) -> Batch:
     }
 
 
-BATCHES: dict[str, Callable[[int], Batch]] = {"points": point_batch, "lidar": lidar_batch, "clouds": cloud_batch}
+def image_batch(seed: int) -> Batch:
+    """Four images of 32 x 32 pixels with a class."""
+    generator = torch.Generator().manual_seed(seed)
+    image = torch.randn(4, 3, 32, 32, generator=generator)
+    return {"image": image, "label": torch.tensor([0, 1, 2, 3]), "index": torch.arange(4)}
+
+
+def video_batch(seed: int) -> Batch:
+    """Four clips of 8 frames of 16 x 16 pixels with a class."""
+    generator = torch.Generator().manual_seed(seed)
+    video = torch.randn(4, 3, 8, 16, 16, generator=generator)
+    return {"video": video, "label": torch.tensor([0, 1, 2, 3]), "index": torch.arange(4)}
+
+
+BATCHES: dict[str, Callable[[int], Batch]] = {
+    "points": point_batch,
+    "lidar": lidar_batch,
+    "clouds": cloud_batch,
+    "image": image_batch,
+    "video": video_batch,
+}
 
 
 def example_batch(model: nn.Module, seed: int = 0) -> Batch:

@@ -21,6 +21,7 @@ from mae3d.models.layers.initialization import Initialization
 from mae3d.registry import MODELS
 
 PositionUse = Literal["once", "every_block", "none"]
+ClassPosition = Literal[True, False, "fixed"]
 
 
 @MODELS.register_module()
@@ -42,7 +43,8 @@ class ViT(nn.Module):
         drop_path: Rate at the last block; rises linearly from 0.
         activation: "gelu", "relu" or "silu".
         class_token: Prepend a learned token.
-        class_position: Give the class token a learned position; otherwise its position is zero.
+        class_position: Position of the class token: True a learned one, "fixed" a row of zeros that is stored but does
+            not learn (MAE's pre-training), False none.
         initialization: Of Linear and LayerNorm layers: "trunc_normal", "xavier_uniform" or "default".
         gradient_checkpointing: Recompute blocks in the backward pass instead of keeping their activations.
     """
@@ -63,7 +65,7 @@ class ViT(nn.Module):
         drop_path: float = 0.0,
         activation: str = "gelu",
         class_token: bool = False,
-        class_position: bool = True,
+        class_position: ClassPosition = True,
         initialization: Initialization = "trunc_normal",
         gradient_checkpointing: bool = False,
     ) -> None:
@@ -90,12 +92,9 @@ class ViT(nn.Module):
         )
         self.norm = nn.LayerNorm(embed_dim, norm_eps) if final_norm else nn.Identity()
         initialize(self, initialization)
-        self.class_token = self._learned_token() if class_token else None
-        with_position = class_token and class_position and position != "none"
-        self.class_position = self._learned_token() if with_position else None
-
-    def _learned_token(self) -> nn.Parameter:
-        return nn.Parameter(nn.init.trunc_normal_(torch.empty(1, 1, self.embed_dim), std=0.02))
+        self.class_token = learned_token(embed_dim) if class_token else None
+        with_position = class_token and position != "none"
+        self.class_position = class_position_row(embed_dim, class_position if with_position else False)
 
     def forward(
         self,
@@ -181,6 +180,18 @@ class ViT(nn.Module):
         packing, heads, rows = packing.prepend(1)
         x = _insert(self.class_token, tokens, heads, rows)
         return x, None if positions is None else _insert(place, positions, heads, rows), packing
+
+
+def learned_token(dim: int) -> nn.Parameter:
+    """A learned token or position, [1, 1, dim], normal with std 0.02."""
+    return nn.Parameter(nn.init.trunc_normal_(torch.empty(1, 1, dim), std=0.02))
+
+
+def class_position_row(dim: int, kind: ClassPosition) -> nn.Parameter | None:
+    """Position of a class token, see :class:`ViT`."""
+    if kind == "fixed":
+        return nn.Parameter(torch.zeros(1, 1, dim), requires_grad=False)
+    return learned_token(dim) if kind else None
 
 
 def _prepend(token: Tensor, tokens: Tensor) -> Tensor:

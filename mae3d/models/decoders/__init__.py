@@ -2,8 +2,17 @@
 
 from mae3d.models.decoders.append import AppendDecoder
 from mae3d.models.decoders.dense_occupancy import OccupancyDecoder
+from mae3d.models.decoders.in_place import InPlaceDecoder
 from mae3d.models.decoders.restore import RestoreDecoder
 from mae3d.models.decoders.sparse_occupancy import OccupancyField, decode_sparse
 from mae3d.models.decoders.sst import SSTDecoder
 
-__all__ = ["AppendDecoder", "OccupancyDecoder", "OccupancyField", "RestoreDecoder", "SSTDecoder", "decode_sparse"]
+__all__ = [
+    "AppendDecoder",
+    "InPlaceDecoder",
+    "OccupancyDecoder",
+    "OccupancyField",
+    "RestoreDecoder",
+    "SSTDecoder",
+    "decode_sparse",
+]

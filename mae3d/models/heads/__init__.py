@@ -10,20 +10,34 @@ from mae3d.models.heads.point_mae import (
     point_mae_classifier_test,
     point_mae_segmenter_test,
 )
+from mae3d.models.heads.token_classification import TokenClassifier
+from mae3d.models.heads.vision import (
+    MAEClassifier,
+    MAESTClassifier,
+    VideoMAEClassifier,
+    mae_classifier_test,
+    videomae_classifier_test,
+)
 from mae3d.models.heads.voting import Voting
 
 __all__ = [
     "AnchorHead",
     "CenterHead",
     "Detector",
+    "MAEClassifier",
+    "MAESTClassifier",
     "P3PClassifier",
     "PointClassifier",
     "PointMAEClassifier",
     "PointMAESegmenter",
     "PointPartSegmenter",
+    "TokenClassifier",
+    "VideoMAEClassifier",
     "Voting",
     "classification_head",
+    "mae_classifier_test",
     "p3p_classifier_test",
     "point_mae_classifier_test",
     "point_mae_segmenter_test",
+    "videomae_classifier_test",
 ]

@@ -1,9 +1,11 @@
 """Building blocks shared by backbones, decoders and tokenizers."""
 
 from mae3d.models.layers.attention import Attention, attention
+from mae3d.models.layers.attentive_pool import AttentivePool
 from mae3d.models.layers.block import Block
 from mae3d.models.layers.coordinate_mlp import CoordinateMlp
 from mae3d.models.layers.drop_path import DropPath, drop_path_schedule
+from mae3d.models.layers.grid_positions import GridPositions, SeparablePositions, sincos_table, sinusoid_table
 from mae3d.models.layers.initialization import initialize
 from mae3d.models.layers.mlp import Mlp
 from mae3d.models.layers.packing import Packing
@@ -20,11 +22,14 @@ from mae3d.models.layers.sparse_sequential import SparseBatchNorm, SparseSequent
 
 __all__ = [
     "Attention",
+    "AttentivePool",
     "Block",
     "CoordinateMlp",
     "DropPath",
+    "GridPositions",
     "Mlp",
     "Packing",
+    "SeparablePositions",
     "SparseBatchNorm",
     "SparseConv2d",
     "SparseConv3d",
@@ -37,5 +42,7 @@ __all__ = [
     "drop_path_schedule",
     "initialize",
     "set_sparse_backend",
+    "sincos_table",
+    "sinusoid_table",
     "sparse_backend",
 ]

@@ -1,9 +1,18 @@
 """Masking: tokens to Mask. Every masking takes an explicit generator, so masks can be replayed."""
 
 from mae3d.models.masking.block import BlockMasking
+from mae3d.models.masking.grid import BlockwiseMasking, SharedMasking
 from mae3d.models.masking.packed import PackedMasking
 from mae3d.models.masking.radial import RadialMasking
 from mae3d.models.masking.random import RandomMasking
 from mae3d.models.masking.voxels import VoxelMasking
 
-__all__ = ["BlockMasking", "PackedMasking", "RadialMasking", "RandomMasking", "VoxelMasking"]
+__all__ = [
+    "BlockMasking",
+    "BlockwiseMasking",
+    "PackedMasking",
+    "RadialMasking",
+    "RandomMasking",
+    "SharedMasking",
+    "VoxelMasking",
+]

@@ -24,6 +24,10 @@ class BlockMasking(nn.Module):
         super().__init__()
         self.ratio = check_ratio(ratio)
 
+    def masked_tokens(self, tokens: Tokens) -> int:
+        """How many tokens of a sample are hidden."""
+        return masked_count(tokens.coordinates.shape[1], self.ratio)
+
     def forward(self, tokens: Tokens, generator: torch.Generator | None = None) -> Mask:
         """Draw one mask per sample of dense tokens; randomness from ``generator`` or the global RNG."""
         coordinates = tokens.coordinates  # [B, N, D]
@@ -35,7 +39,7 @@ class BlockMasking(nn.Module):
         # A duplicate of the seed must not push the seed itself out of the block.
         squared = squared.scatter(1, seed, -1.0)
         order = squared.argsort(dim=1, descending=True, stable=True)
-        return Mask.from_order(order, masked_count(num_tokens, self.ratio))
+        return Mask.from_order(order, self.masked_tokens(tokens))
 
     def extra_repr(self) -> str:
         """Shown by print(model)."""

@@ -51,11 +51,15 @@ class RandomMasking(nn.Module):
         self.ratio = check_ratio(ratio)
         self.exact = exact
 
+    def masked_tokens(self, tokens: Tokens) -> int:
+        """How many tokens of a sample are hidden."""
+        return masked_count(tokens.coordinates.shape[1], self.ratio, self.exact)
+
     def forward(self, tokens: Tokens, generator: torch.Generator | None = None) -> Mask:
         """Draw one mask per sample of dense tokens; randomness from ``generator`` or the global RNG."""
         batch_size, num_tokens = tokens.coordinates.shape[:2]
         order = random_numbers((batch_size, num_tokens), tokens.coordinates.device, generator).argsort(dim=1)
-        return Mask.from_order(order, masked_count(num_tokens, self.ratio, self.exact))
+        return Mask.from_order(order, self.masked_tokens(tokens))
 
     def extra_repr(self) -> str:
         """Shown by print(model)."""

@@ -16,9 +16,10 @@ import torch
 from mmengine.model import BaseModel
 from torch import Tensor, nn
 
-from mae3d.models.building import build, evaluating
+from mae3d.errors import ConfigError, DataError
+from mae3d.models.building import build, embed, evaluating
 from mae3d.registry import MODELS
-from mae3d.structures import Mask, Reconstruction, Tokens
+from mae3d.structures import Mask, PixelReconstruction, Reconstruction, Tokens
 
 Pooling = Literal["max", "mean", "max_mean", "class"]
 
@@ -27,7 +28,7 @@ class MaskedPrediction(NamedTuple):
     """One pass of a masked autoencoder.
 
     Attributes:
-        prediction: What the model predicts at masked tokens; point patches: [B, M, K, 3].
+        prediction: What the model predicts at masked tokens; point patches: [B, M, K, 3], pixels: [B, M, P].
         target: What it should predict, same shape.
         mask: Which tokens were hidden.
         tokens: All tokens.
@@ -51,16 +52,15 @@ class MaskedAutoencoder(BaseModel):
         masking: ``(tokens, generator) -> Mask``.
         encoder: ``(tokens, positions) -> latents``, a :class:`ViT`.
         decoder: ``(latents, coordinates, mask) -> features of masked tokens``.
-        target: ``(tokens, mask) -> target``, with ``dim`` and ``shape``.
+        target: ``(tokens, mask) -> target``, with ``dim``, ``shape`` and ``reconstruct``.
         loss: ``(prediction, target) -> scalar``.
+        modality: Kind of input, which is also the name of its field in a batch: "points" [B, N, 3 or more], "image"
+            [B, 3, rows, columns], "video" [B, 3, frames, rows, columns], "spectrogram" [B, 1, time, frequency].
         pooling: How :meth:`extract_features` makes one vector of the latents: "max", "mean", "max_mean" (both,
-            concatenated) or "class" (the class token).
+            concatenated; none of them takes the class token in) or "class" (the class token).
         data_preprocessor: Batch preprocessor, module or config.
         init_cfg: mmengine weight initialisation, e.g. of a pre-trained file.
     """
-
-    modality = "points"
-    """Kind of input: which example batch fits the model."""
 
     def __init__(
         self,
@@ -72,6 +72,7 @@ class MaskedAutoencoder(BaseModel):
         target: nn.Module | dict,
         loss: nn.Module | dict,
         *,
+        modality: str = "points",
         pooling: Pooling = "max_mean",
         data_preprocessor: nn.Module | dict | None = None,
         init_cfg: dict | list[dict] | None = None,
@@ -85,52 +86,54 @@ class MaskedAutoencoder(BaseModel):
         self.target = build(target)
         self.prediction = nn.Linear(self.decoder.embed_dim, self.target.dim)
         self.loss = build(loss)
+        self.modality = modality
         self.pooling = pooling
 
     def forward(
         self,
-        points: Tensor,
+        inputs: Tensor | None = None,
         mode: Literal["tensor", "loss", "predict"] = "tensor",
         *,
         label: Tensor | None = None,
         mask: Mask | None = None,
         generator: torch.Generator | None = None,
-        **annotations: Any,
+        **batch: Any,
     ) -> Tensor | dict[str, Tensor] | list[dict[str, Tensor]]:
         """Run one batch.
 
         Args:
-            points: [B, N, 3 or more].
+            inputs: What the tokenizer takes; None takes the field of ``batch`` that is named as the modality.
             mode: "tensor" gives the prediction at masked tokens, "loss" the training loss, "predict" one dict per
                 sample with its pooled ``features`` (and ``label``), for probes.
             label: int64 [B], passed through by "predict".
             mask: Mask to use instead of drawing one.
             generator: Source of the mask's randomness; None: the global RNG of the device.
-            **annotations: Further fields of the batch, not used.
+            **batch: Fields of the batch; those not named here are not used.
         """
+        inputs = take_input(self, inputs, batch)
         if mode == "tensor":
-            return self.predict_masked(points, mask, generator).prediction
+            return self.predict_masked(inputs, mask, generator).prediction
         if mode == "loss":
-            return self.compute_loss(points, mask, generator)
+            return self.compute_loss(inputs, mask, generator)
         if mode == "predict":
-            features = self.extract_features(points)
+            features = self.extract_features(inputs)
             if label is None:
                 return [{"features": row} for row in features]
             return [{"features": row, "label": own} for row, own in zip(features, label)]
         raise ValueError(f'mode must be "tensor", "loss" or "predict", got {mode!r}')
 
     def compute_loss(
-        self, points: Tensor, mask: Mask | None = None, generator: torch.Generator | None = None
+        self, inputs: Tensor, mask: Mask | None = None, generator: torch.Generator | None = None
     ) -> dict[str, Tensor]:
         """Training losses of one batch; terms whose name contains "loss" are summed by the runner."""
-        result = self.predict_masked(points, mask, generator)
+        result = self.predict_masked(inputs, mask, generator)
         return {"loss": self.loss(result.prediction, result.target)}
 
     def predict_masked(
-        self, points: Tensor, mask: Mask | None = None, generator: torch.Generator | None = None
+        self, inputs: Tensor, mask: Mask | None = None, generator: torch.Generator | None = None
     ) -> MaskedPrediction:
         """Hide tokens and predict them."""
-        tokens = self.tokenizer(points)
+        tokens = self.tokenizer(inputs)
         if mask is None:
             mask = self.masking(tokens, generator)
         latents = self.encode(tokens, mask)
@@ -139,30 +142,28 @@ class MaskedAutoencoder(BaseModel):
         return MaskedPrediction(prediction, self.target(tokens, mask), mask, tokens)
 
     def encode(self, tokens: Tokens, mask: Mask | None = None) -> Tensor:
-        """Latents of the visible tokens [B, V, C], or of all tokens without a mask."""
+        """Latents of the visible tokens [B, V, C], or of all tokens without a mask; a class token comes first."""
         features, coordinates = tokens.features, tokens.coordinates
         if mask is not None:
             features, coordinates = mask.gather_visible(features), mask.gather_visible(coordinates)
-        return self.encoder(features, self.position_embedding(coordinates))
+        return self.encoder(embed(self.tokenizer, features), self.position_embedding(coordinates))
 
     @torch.no_grad()
-    def extract_features(self, points: Tensor, pooling: Pooling | None = None) -> Tensor:
+    def extract_features(self, inputs: Tensor, pooling: Pooling | None = None) -> Tensor:
         """Feature of every sample [B, D] for probes: eval mode, nothing hidden, pooled over the tokens."""
         with evaluating(self):
-            return pool(self.encode(self.tokenizer(points)), pooling or self.pooling)
+            tokens = self.tokenizer(inputs)
+            latents = self.encode(tokens)
+            return pool(latents, pooling or self.pooling, latents.shape[1] - tokens.coordinates.shape[1])
 
     @torch.no_grad()
     def reconstruct(
-        self, points: Tensor, mask: Mask | None = None, generator: torch.Generator | None = None
-    ) -> Reconstruction:
-        """Clouds for pictures: the input, what was visible, and what is predicted for the rest."""
+        self, inputs: Tensor, mask: Mask | None = None, generator: torch.Generator | None = None
+    ) -> Reconstruction | PixelReconstruction:
+        """For pictures, made by the target: the input, what was visible, and what is predicted for the rest."""
         with evaluating(self):
-            result = self.predict_masked(points, mask, generator)
-        tokens, mask = result.tokens, result.mask
-        centers = tokens.coordinates.unsqueeze(2)  # [B, N, 1, 3]
-        visible = mask.gather_visible(tokens.content + centers).flatten(1, 2)
-        predicted = (result.prediction + mask.gather_masked(centers)).flatten(1, 2)
-        return Reconstruction(points[..., :3], visible, predicted)
+            result = self.predict_masked(inputs, mask, generator)
+        return self.target.reconstruct(inputs, result.prediction, result.tokens, result.mask)
 
     def get_layer_depth(self, name: str) -> tuple[int, int]:
         """Layer of a parameter and number of layers, for layer-wise learning-rate decay.
@@ -173,17 +174,33 @@ class MaskedAutoencoder(BaseModel):
         return encoder_layer_depth(name, self.encoder.depth)
 
 
-def pool(latents: Tensor, pooling: Pooling) -> Tensor:
-    """Latents [B, N, C] -> one vector per sample [B, C], or [B, 2 C] for "max_mean"."""
+def pool(latents: Tensor, pooling: Pooling, num_class: int = 0) -> Tensor:
+    """Latents [B, num_class + N, C] -> one vector per sample [B, C], or [B, 2 C] for "max_mean"."""
+    tokens = latents[:, num_class:]
     if pooling == "max":
-        return latents.amax(dim=1)
+        return tokens.amax(dim=1)
     if pooling == "mean":
-        return latents.mean(dim=1)
+        return tokens.mean(dim=1)
     if pooling == "max_mean":
-        return torch.cat((latents.amax(dim=1), latents.mean(dim=1)), dim=-1)
-    if pooling == "class":
+        return torch.cat((tokens.amax(dim=1), tokens.mean(dim=1)), dim=-1)
+    if pooling == "class" and num_class:
         return latents[:, 0]
+    if pooling == "class":
+        raise ConfigError('pooling="class" needs an encoder with a class token; pool by "mean", "max" or "max_mean"')
     raise ValueError(f'pooling must be "max", "mean", "max_mean" or "class", got {pooling!r}')
+
+
+def take_input(model: nn.Module, inputs: Tensor | None, batch: dict[str, Any]) -> Tensor:
+    """``inputs``, or the field of ``batch`` that is named as the model's modality.
+
+    Raises:
+        DataError: The batch has no such field.
+    """
+    if inputs is not None:
+        return inputs
+    if model.modality not in batch:
+        raise DataError(f"{type(model).__name__} needs the field {model.modality!r} of a batch, got {sorted(batch)}")
+    return batch[model.modality]
 
 
 def encoder_layer_depth(name: str, depth: int) -> tuple[int, int]:

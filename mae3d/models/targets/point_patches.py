@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 from mae3d.registry import MODELS
-from mae3d.structures import Mask, Tokens
+from mae3d.structures import Mask, Reconstruction, Tokens
 
 
 @MODELS.register_module()
@@ -32,3 +33,11 @@ class PointPatchTarget(nn.Module):
     def shape(self, prediction: Tensor) -> Tensor:
         """Output of the head [B, M, 3 K] -> points [B, M, K, 3]; each row is x, y, z of point 0, of point 1, ..."""
         return prediction.unflatten(-1, (self.group_size, 3))
+
+    @torch.no_grad()
+    def reconstruct(self, inputs: Tensor, prediction: Tensor, tokens: Tokens, mask: Mask) -> Reconstruction:
+        """Clouds in the frame of the input: points inside visible patches, and those predicted for masked ones."""
+        centers = tokens.coordinates.unsqueeze(2)  # [B, N, 1, 3]
+        visible = mask.gather_visible(tokens.content + centers).flatten(1, 2)
+        predicted = (prediction + mask.gather_masked(centers)).flatten(1, 2)
+        return Reconstruction(inputs[..., :3], visible, predicted)

@@ -1,6 +1,7 @@
 """Tokenizers: samples to tokens."""
 
 from mae3d.models.tokenizers.hard_voxels import HardVoxelTokenizer
+from mae3d.models.tokenizers.patches import PatchTokenizer, grid_coordinates, patchify, unpatchify
 from mae3d.models.tokenizers.point_patches import MiniPointNet, PointPatches, PointPatchTokenizer, cut_patches
 from mae3d.models.tokenizers.voxel_patches import VoxelPatchTokenizer
 from mae3d.models.tokenizers.voxels import DynamicVFE, MeanVFE, VoxelTokenizer
@@ -10,9 +11,13 @@ __all__ = [
     "HardVoxelTokenizer",
     "MeanVFE",
     "MiniPointNet",
+    "PatchTokenizer",
     "PointPatchTokenizer",
     "PointPatches",
     "VoxelPatchTokenizer",
     "VoxelTokenizer",
     "cut_patches",
+    "grid_coordinates",
+    "patchify",
+    "unpatchify",
 ]
