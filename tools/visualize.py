@@ -29,12 +29,14 @@ from mae3d.checkpoints import load_pretrained
 from mae3d.datasets.lidar import collate_packed
 from mae3d.datasets.lidar.point_files import check_points, read_bin
 from mae3d.engine.config import load_config
+from mae3d.engine.features import inputs_of
 from mae3d.errors import ConfigError, Mae3dError
 from mae3d.models.heads.detection import Detector
 from mae3d.registry import DATASETS, MODELS
-from mae3d.structures import SceneReconstruction
+from mae3d.structures import PixelReconstruction, SceneReconstruction
 from mae3d.visualization.bev import BirdsEye
 from mae3d.visualization.perspective import Perspective
+from mae3d.visualization.pixels import save_pixel_reconstructions
 from mae3d.visualization.points import save_reconstructions
 from mae3d.visualization.rerun_file import save_detections, save_scene
 from mae3d.visualization.scenes import draw_detections, draw_reconstruction
@@ -79,10 +81,11 @@ def draw(cfg: Config, options: argparse.Namespace) -> Path:
     path = options.out or Path(f"{'detections' if isinstance(model, Detector) else 'reconstruction'}.{options.format}")
     if "offsets" not in batch:
         if options.format != "png":
-            raise ConfigError(f"--format {options.format} is for driving scenes; objects are drawn as png")
-        batch = model.data_preprocessor(batch, training=False)
-        result = model.reconstruct(batch["points"], generator=torch.Generator().manual_seed(options.seed))
-        return save_reconstructions(result, path, titles=[title])
+            raise ConfigError(f"--format {options.format} is for driving scenes; other samples are drawn as png")
+        inputs = inputs_of(model, model.data_preprocessor(batch, training=False))
+        result = model.reconstruct(*inputs, generator=torch.Generator().manual_seed(options.seed))
+        save = save_pixel_reconstructions if isinstance(result, PixelReconstruction) else save_reconstructions
+        return save(result, path, titles=[title])
     if isinstance(model, Detector):
         points, truth, found = detect(model, batch)
         if options.format == "rrd":

@@ -11,15 +11,20 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 
+def inputs_of(model: nn.Module, batch: dict) -> list[torch.Tensor]:
+    """What a model reconstructs and extracts features from: the field of its modality, or points (and offsets)."""
+    names = (getattr(model, "modality", "points"), "points", "offsets")
+    return [batch[name] for name in dict.fromkeys(names) if name in batch]
+
+
 @torch.no_grad()
 def extract_features(model: nn.Module, loader: DataLoader) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return features [N, D] and labels [N] of all clouds of a loader, in order, on the host."""
+    """Return features [N, D] and labels [N] of all samples of a loader, in order, on the host."""
     rows = []
     with quiet(model):
         for data in loader:
             batch = model.data_preprocessor(data, training=False)
-            inputs = [batch[name] for name in ("points", "offsets") if name in batch]
-            features = model.extract_features(*inputs).float().cpu()
+            features = model.extract_features(*inputs_of(model, batch)).float().cpu()
             rows += list(zip(features, batch["label"].cpu()))
     ranks = all_gather_object(rows)  # rank r has samples r, r + W, ...
     rows = [row for position in zip(*ranks) for row in position][: len(loader.dataset)]

@@ -14,14 +14,15 @@ from mmengine.runner import Runner
 from mmengine.runner.base_loop import BaseLoop
 from torch.utils.data import DataLoader
 
-from mae3d.engine.features import extract_features, quiet
+from mae3d.engine.features import extract_features, inputs_of, quiet
 from mae3d.engine.hooks.stateful import StatefulHook
 from mae3d.engine.loops import counts_epochs
 from mae3d.engine.sampling import seeded
 from mae3d.errors import ConfigError
 from mae3d.evaluation.probes import find_probe
 from mae3d.registry import HOOKS
-from mae3d.structures import SceneReconstruction
+from mae3d.structures import PixelReconstruction, SceneReconstruction
+from mae3d.visualization.pixels import render_pixels, save_pixel_reconstructions
 from mae3d.visualization.points import render_reconstruction, save_reconstructions
 from mae3d.visualization.scenes import draw_reconstruction
 
@@ -56,13 +57,13 @@ class _EveryFewEpochs(Hook):
 
 @HOOKS.register_module()
 class ProbeHook(_EveryFewEpochs, StatefulHook):
-    """Fit a probe to ``model.extract_features`` on labelled clouds and log its accuracy on held-out ones.
+    """Fit a probe to ``model.extract_features`` on labelled samples and log its accuracy on held-out ones.
 
     Logged as ``probe/<kind>``; the step is the epoch (iteration loops: the iteration). 0 is the untrained model.
 
     Args:
-        train_dataloader: Config of the clouds that the probe is fitted to.
-        test_dataloader: Config of the clouds it is judged on.
+        train_dataloader: Config of the samples that the probe is fitted to.
+        test_dataloader: Config of the samples it is judged on.
         interval: Epochs (iterations) between two probes.
         kind: ``svm``, ``linear`` or ``knn``.
     """
@@ -109,13 +110,13 @@ class ProbeHook(_EveryFewEpochs, StatefulHook):
 class ReconstructionHook(_EveryFewEpochs):
     """Save pictures of ``model.reconstruct``: input, what was visible, and the prediction for the rest.
 
-    The clouds and their masks are the same each time. PNG files go to ``pictures/`` in the work directory (driving
+    The samples and their masks are the same each time. PNG files go to ``pictures/`` in the work directory (driving
     scenes: one each), the first pictures also to TensorBoard.
 
     Args:
-        dataloader: Config of the clouds; None takes the first samples of the validation or training data.
+        dataloader: Config of the samples; None takes the first samples of the validation or training data.
         interval: Epochs (iterations) between two sheets.
-        samples: Clouds on a sheet.
+        samples: Samples on a sheet.
     """
 
     priority = "NORMAL"
@@ -136,8 +137,8 @@ class ReconstructionHook(_EveryFewEpochs):
             self._batch = self._first_samples(runner)
         with quiet(model):
             batch = model.data_preprocessor(self._batch, training=False)
-            generator = torch.Generator(device=batch["points"].device).manual_seed(0)
-            inputs = [batch[name] for name in ("points", "offsets") if name in batch]
+            inputs = inputs_of(model, batch)
+            generator = torch.Generator(device=inputs[0].device).manual_seed(0)
             result = model.reconstruct(*inputs, generator=generator).to("cpu")
         if is_main_process():
             self._draw(runner, step, result)
@@ -147,9 +148,15 @@ class ReconstructionHook(_EveryFewEpochs):
             self._draw_scenes(runner, step, result)
             return
         path = Path(runner.work_dir) / "pictures" / f"reconstruction_{step:06d}.png"
-        save_reconstructions(result, path, titles=self._names, limit=self.samples)
+        pixels = isinstance(result, PixelReconstruction)
+        save = save_pixel_reconstructions if pixels else save_reconstructions
+        save(result, path, titles=self._names, limit=self.samples)
         for number in range(min(2, len(result.original))):
-            row = render_reconstruction(result.original[number], result.visible[number], result.predicted[number])
+            row = (
+                render_pixels(result, number)
+                if pixels
+                else render_reconstruction(result.original[number], result.visible[number], result.predicted[number])
+            )
             runner.visualizer.add_image(f"reconstruction_{number}", np.concatenate(row, axis=1), step=step)
 
     def _draw_scenes(self, runner, step: int, result: SceneReconstruction) -> None:
