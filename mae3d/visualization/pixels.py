@@ -15,7 +15,7 @@ FRAMES_SHOWN = 4
 
 
 def to_picture(values: Tensor) -> np.ndarray:
-    """One sample [C, rows, columns] in [0, 1] -> uint8 [rows, columns, 3]; of a clip [C, frames, ...] a strip of frames.
+    """One sample [C, rows, columns] in [0, 1] -> uint8 [rows, columns, 3]; of a clip a strip of frames.
 
     One channel is shown in grey; of more than three the first three are shown.
     """
