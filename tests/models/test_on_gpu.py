@@ -31,7 +31,7 @@ def replayed_mask(name, model, batch):
     """A mask drawn on the CPU: random streams differ between devices."""
     if not hides_tokens(name):
         return {}
-    return {"mask": model.predict_masked(**inputs(batch), generator=torch.Generator().manual_seed(4)).mask}
+    return {"mask": model.predict_masked(**inputs(model, batch), generator=torch.Generator().manual_seed(4)).mask}
 
 
 def test_losses_and_gradients_are_those_of_the_cpu(name):
