@@ -1,6 +1,6 @@
 """Transforms of batches: ``batch -> batch`` on any device."""
 
-from mae3d.datasets.transforms import lidar
+from mae3d.datasets.transforms import image, lidar
 from mae3d.datasets.transforms.augment import (
     Jitter,
     PointTransform,
@@ -23,6 +23,7 @@ __all__ = [
     "SampleFarthest",
     "SampleRandom",
     "ScaleAndTranslate",
+    "image",
     "lidar",
     "take_points",
 ]
