@@ -217,7 +217,7 @@ def test_modes():
         model(points, mode="train")
 
 
-@pytest.mark.parametrize(("pooling", "width"), [("max", 32), ("mean", 32), ("max_mean", 64), ("class", 32)])
+@pytest.mark.parametrize(("pooling", "width"), [("max", 32), ("mean", 32), ("max_mean", 64)])
 def test_features_are_of_the_whole_cloud_in_eval_mode(pooling, width):
     model = small().train()
     model.tokenizer.eval()
@@ -227,6 +227,8 @@ def test_features_are_of_the_whole_cloud_in_eval_mode(pooling, width):
     assert model.training
     assert not model.tokenizer.training
     assert torch.equal(features, model.extract_features(cloud(), pooling))
+    with pytest.raises(ConfigError, match="needs an encoder with a class token"):
+        model.extract_features(cloud(), "class")
 
 
 def test_reconstruction_is_in_the_frame_of_the_cloud():
