@@ -84,8 +84,8 @@ def draw(cfg: Config, options: argparse.Namespace) -> Path:
             raise ConfigError(f"--format {options.format} is for driving scenes; other samples are drawn as png")
         inputs = inputs_of(model, model.data_preprocessor(batch, training=False))
         result = model.reconstruct(*inputs, generator=torch.Generator().manual_seed(options.seed))
-        save = save_pixel_reconstructions if isinstance(result, PixelReconstruction) else save_reconstructions
-        return save(result, path, titles=[title])
+        write = save_pixel_reconstructions if isinstance(result, PixelReconstruction) else save_reconstructions
+        return write(result, path, titles=[title])
     if isinstance(model, Detector):
         points, truth, found = detect(model, batch)
         if options.format == "rrd":
