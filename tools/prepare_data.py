@@ -1,6 +1,7 @@
 """Check a data set on disk, build its caches, or write simulated data in its layout.
 
     python tools/prepare_data.py shapenet55 --root data/ShapeNet55-34
+    python tools/prepare_data.py shapenet15k --root data/ShapeNetCore.v2.PC15k
     python tools/prepare_data.py modelnet40 --root data/ModelNet/modelnet40_normal_resampled --workers 8
     python tools/prepare_data.py modelnet40_hdf5 --root data/modelnet40_ply_hdf5_2048
     python tools/prepare_data.py scanobjectnn --root data/ScanObjectNN
@@ -25,6 +26,7 @@ import argparse
 import os
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from mae3d.datasets.layout_report import LayoutReport, read_everything
@@ -34,12 +36,14 @@ from mae3d.datasets.objects import (
     ModelNet40HDF5,
     ObjectDataset,
     ScanObjectNN,
+    ShapeNet15k,
     ShapeNet55,
     ShapeNetPart,
     caches,
     checks,
 )
 from mae3d.datasets.objects.modelnet40 import cache_path
+from mae3d.datasets.objects.shapenet_pc15k import list_clouds, measure_moments, read_moments, write_moments
 from mae3d.datasets.parallel import ProgressLine
 from mae3d.datasets.simulators.driving.kitti_layout import KittiPlan, write_kitti
 from mae3d.datasets.simulators.driving.nuscenes_layout import NuScenesPlan, write_nuscenes
@@ -49,6 +53,7 @@ from mae3d.errors import ConfigError, Mae3dError
 
 LAYOUTS = {
     "shapenet55": "ShapeNet55-34",
+    "shapenet15k": "ShapeNetCore.v2.PC15k",
     "modelnet40": "ModelNet/modelnet40_normal_resampled",
     "modelnet40_hdf5": "modelnet40_ply_hdf5_2048",
     "scanobjectnn": "ScanObjectNN",
@@ -63,6 +68,28 @@ def prepare_shapenet55(args: argparse.Namespace) -> LayoutReport:
     report = checks.check_shapenet55(args.root)
     _read(args, report, lambda split: ShapeNet55(args.root, split, npoints=None, on_error="skip"))
     return report
+
+
+def prepare_shapenet15k(args: argparse.Namespace) -> LayoutReport:
+    """Check ShapeNetCore.v2.PC15k and measure the training clouds of categories that were not measured yet."""
+    report = checks.check_shapenet15k(args.root)
+    if not report.problems and not args.check_only:
+        measure_categories(args.root)
+        report = checks.check_shapenet15k(args.root)
+    _read(args, report, lambda split: ShapeNet15k(args.root, split, categories="all", npoints=None, on_error="skip"))
+    return report
+
+
+def measure_categories(root: Path) -> None:
+    """Moments of the training clouds of each category, those that are known already left as they are."""
+    known = read_moments(root)
+    synsets = ShapeNet15k(root, categories="all").synsets
+    missing = [synset for synset in synsets if synset not in known]
+    progress = ProgressLine("measuring")
+    for done, synset in enumerate(missing, start=1):
+        known[synset] = measure_moments(list_clouds(root, synset, "train"))
+        progress(done, len(missing))
+    write_moments(root, known)
 
 
 def prepare_modelnet40(args: argparse.Namespace) -> LayoutReport:
@@ -133,11 +160,14 @@ def prepare_simulated(args: argparse.Namespace) -> LayoutReport:
             layouts.write_shapenetpart(root, args.count, **common)
         else:
             write = {
+                "shapenet15k": partial(layouts.write_shapenet15k, categories=args.categories),
                 "shapenet55": layouts.write_shapenet55,
                 "modelnet40": layouts.write_modelnet40,
                 "modelnet40_hdf5": layouts.write_modelnet40_hdf5,
             }[name]
             write(root, args.count, **common, **points)
+        if name == "shapenet15k":
+            measure_categories(root)
         if name == "modelnet40":
             for split in ("train", "test"):
                 if not cache_path(root, split).exists():
@@ -207,6 +237,7 @@ def _read(args: argparse.Namespace, report: LayoutReport, build: Callable[[str],
 
 COMMANDS: dict[str, Callable[[argparse.Namespace], LayoutReport]] = {
     "shapenet55": prepare_shapenet55,
+    "shapenet15k": prepare_shapenet15k,
     "modelnet40": prepare_modelnet40,
     "modelnet40_hdf5": prepare_modelnet40_hdf5,
     "scanobjectnn": prepare_scanobjectnn,
@@ -244,6 +275,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
             command.add_argument("--layouts", nargs="+", choices=list(LAYOUTS), default=["shapenet55", "modelnet40"])
             command.add_argument("--count", type=int, default=1000, help="clouds (scans) of each layout")
             command.add_argument("--points", type=int, help="points of a stored cloud (default: as published)")
+            command.add_argument("--categories", nargs="+", help="of shapenet15k (default: all simulated)")
         if name in prepare.DRIVE_SETS:
             command.add_argument("--splits", nargs="+", help="default: all that are there")
             command.add_argument("--rebuild", action="store_true", help="make indices that exist again")

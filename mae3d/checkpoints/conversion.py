@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mae3d.checkpoints import mae, mae_st, openpcdet, p3p, point_mae, r_mae, videomae, voxel_mae
+from mae3d.checkpoints import dit3d, mae, mae_st, openpcdet, p3p, point_mae, r_mae, videomae, voxel_mae
 from mae3d.checkpoints.key_map import check_fit
 from mae3d.checkpoints.layout import Layout
 from mae3d.errors import CheckpointError
@@ -16,6 +16,7 @@ from mae3d.errors import CheckpointError
 SYSTEMS: dict[str, tuple[Layout, ...]] = {
     "mae": mae.LAYOUTS,
     "mae-st": mae_st.LAYOUTS,
+    "dit3d": dit3d.LAYOUTS,
     "openpcdet": openpcdet.LAYOUTS,
     "p3p": p3p.LAYOUTS,
     "point-mae": point_mae.LAYOUTS,

@@ -14,6 +14,8 @@ from mae3d.engine.hooks import (
     RunRecordHook,
     ScalarsHook,
     ThroughputHook,
+    TimeLimitHook,
+    WholeCloudsHook,
 )
 from mae3d.engine.loops import EpochLoop, EvaluationLoop, IterationLoop, ProbeLoop, ValidationLoop
 from mae3d.engine.optim import PrecisionOptimWrapper, TransformerOptimConstructor, WarmupCosineLR
@@ -44,9 +46,11 @@ __all__ = [
     "SeededDataset",
     "ShardedStrategy",
     "ThroughputHook",
+    "TimeLimitHook",
     "TransformerOptimConstructor",
     "ValidationLoop",
     "WarmupCosineLR",
+    "WholeCloudsHook",
     "find_checkpoint",
     "load_from_mae3d",
 ]

@@ -2,6 +2,7 @@
 
 from mae3d.evaluation.accuracy import Accuracy, VotedAccuracy
 from mae3d.evaluation.few_shot import FewShotSummary
+from mae3d.evaluation.generation import GenerationMetric
 from mae3d.evaluation.kitti_frames import KittiMetric
 from mae3d.evaluation.linear_svm import PROTOCOLS, LinearSVM, SvmAccuracy, SvmProtocol
 from mae3d.evaluation.nuscenes_frames import NuScenesMetric
@@ -13,6 +14,7 @@ __all__ = [
     "PROTOCOLS",
     "Accuracy",
     "FewShotSummary",
+    "GenerationMetric",
     "KittiMetric",
     "LinearSVM",
     "NuScenesMetric",

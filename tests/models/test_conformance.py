@@ -177,6 +177,9 @@ def test_encoder_compiles_without_a_break(name):
     expected = loss_of(model, batch)
     if "offsets" in batch:
         pytest.skip("packed attention reads the lengths of the samples back from the device")
+    if hasattr(model, "token_masking"):
+        model.token_masking = None  # visible sets are packed, see above
+        expected = loss_of(model, batch)
     model.encoder.compile(fullgraph=True, backend="aot_eager")
     if hasattr(model, "decoder"):
         model.decoder.transformer.compile(fullgraph=True, backend="aot_eager")

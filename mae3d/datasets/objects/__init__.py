@@ -8,6 +8,7 @@ from mae3d.datasets.objects.modelnet40 import ModelNet40
 from mae3d.datasets.objects.modelnet40_hdf5 import ModelNet40HDF5
 from mae3d.datasets.objects.scanobjectnn import ScanObjectNN
 from mae3d.datasets.objects.shapenet55 import ShapeNet55
+from mae3d.datasets.objects.shapenet_pc15k import ShapeNet15k
 from mae3d.datasets.objects.shapenetpart import ShapeNetPart
 from mae3d.datasets.objects.simulated import SimulatedObjects
 
@@ -20,6 +21,7 @@ __all__ = [
     "ModelNetFewShot",
     "ObjectDataset",
     "ScanObjectNN",
+    "ShapeNet15k",
     "ShapeNet55",
     "ShapeNetPart",
     "SimulatedObjects",

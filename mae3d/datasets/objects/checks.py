@@ -7,7 +7,16 @@ from pathlib import Path
 
 from mae3d.datasets.files import read_hdf5, read_lines
 from mae3d.datasets.layout_report import LayoutReport
-from mae3d.datasets.objects import fewshot, modelnet40, modelnet40_hdf5, scanobjectnn, shapenet55, shapenetpart
+from mae3d.datasets.objects import (
+    fewshot,
+    modelnet40,
+    modelnet40_hdf5,
+    scanobjectnn,
+    shapenet55,
+    shapenet_pc15k,
+    shapenetpart,
+)
+from mae3d.datasets.objects.shapenet_synsets import SHAPENET_NAMES
 from mae3d.errors import DataError
 
 
@@ -120,4 +129,51 @@ def check_fewshot(
                             fewshot.ModelNetFewShot(root, split, way=way, shot=shot, fold=fold)
                 except DataError as error:
                     _fold_error(report, error)
+    return report
+
+
+PC15K_PUBLISHED = {
+    "airplane": {"train": 2_832, "val": 405, "test": 809},
+    "car": {"train": 2_458, "val": 352, "test": 704},
+    "chair": {"train": 4_612, "val": 662, "test": 1_317},
+}
+"""Clouds of the categories that papers report on."""
+
+
+def check_shapenet15k(root: Path) -> LayoutReport:
+    """Categories, clouds and training moments of ShapeNetCore.v2.PC15k."""
+    report = LayoutReport(root)
+    folders = sorted(entry for entry in root.iterdir() if entry.name in SHAPENET_NAMES) if root.is_dir() else []
+    if not folders:
+        report.problems.append(f"no folder named by a synset such as 03001627 below {root}")
+        return report
+    try:
+        kept = shapenet_pc15k.read_moments(root)
+    except DataError as error:
+        _fold_error(report, error)
+        return report
+    for folder in folders:
+        name, counts = SHAPENET_NAMES[folder.name], {}
+        for split in shapenet_pc15k.SPLITS:
+            try:
+                paths = shapenet_pc15k.list_clouds(root, folder.name, split)
+            except DataError as error:
+                _fold_error(report, error)
+                continue
+            counts[split] = len(paths)
+            empty = [path for path in paths if path.stat().st_size == 0]
+            if empty:
+                report.problems.append(f"{name} {split}: {len(empty)} of {len(paths)} files are empty: {empty[0]}, ...")
+        report.found.append(f"{name}: " + ", ".join(f"{count:,} {split}" for split, count in counts.items()))
+        published = PC15K_PUBLISHED.get(name)
+        if published is not None and counts != published:
+            listing = ", ".join(f"{count:,} {split}" for split, count in published.items())
+            report.notes.append(f"{name}: the published set has {listing}")
+        if folder.name not in kept:
+            report.notes.append(f"{name}: {shapenet_pc15k.MOMENTS_FILE} lacks it; runs will read all training clouds")
+        elif kept[folder.name].clouds != counts.get("train"):
+            report.problems.append(
+                f"{name}: {shapenet_pc15k.MOMENTS_FILE} was measured on {kept[folder.name].clouds:,} training clouds, "
+                f"there are {counts.get('train', 0):,}. Delete it; prepare_data writes it again"
+            )
     return report

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mae3d.datasets.files import require_file
+from mae3d.datasets.files import atomic_write, require_file
 from mae3d.errors import DataError
 from mae3d.structures.mesh import Mesh
 
@@ -67,6 +67,14 @@ def _mesh(path: Path, vertices: np.ndarray, faces: np.ndarray) -> Mesh:
         return Mesh(vertices, faces.astype(np.int64))
     except DataError as error:
         raise DataError(f"{path}: {error}. {HINT}") from error
+
+
+def write_ply(path: Path, points: np.ndarray) -> None:
+    """Write points [N, 3] as the vertices of a binary .ply file, float32."""
+    header = f"ply\nformat binary_little_endian 1.0\nelement vertex {len(points)}\n"
+    header += "".join(f"property float {axis}\n" for axis in "xyz") + "end_header\n"
+    with atomic_write(path) as file:
+        file.write(header.encode() + np.ascontiguousarray(points, dtype="<f4").tobytes())
 
 
 def read_ply(path: Path) -> tuple[np.ndarray, np.ndarray | None]:

@@ -9,6 +9,8 @@ from mae3d.engine.hooks.probe import ProbeHook, ReconstructionHook
 from mae3d.engine.hooks.progress import BoundedHistoryHook, ScalarsHook, ThroughputHook
 from mae3d.engine.hooks.record import MetricRecordHook, RunRecordHook
 from mae3d.engine.hooks.skipped import SkippedSamplesHook
+from mae3d.engine.hooks.time_limit import TimeLimitHook
+from mae3d.engine.hooks.whole_clouds import WholeCloudsHook
 
 __all__ = [
     "AccumulationHook",
@@ -24,4 +26,6 @@ __all__ = [
     "ScalarsHook",
     "SkippedSamplesHook",
     "ThroughputHook",
+    "TimeLimitHook",
+    "WholeCloudsHook",
 ]

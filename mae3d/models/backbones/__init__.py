@@ -1,6 +1,7 @@
 """Backbones: tokens to latents, voxels to features, bird's-eye maps to maps."""
 
 from mae3d.models.backbones.bev import SECONDFPN, AttachedConvs, BaseBEVBackbone, BEVSequential, bev_map
+from mae3d.models.backbones.dit import DiT, DiTOutput
 from mae3d.models.backbones.sparse_voxel import VoxelBackBone8x, VoxelResBackBone8x
 from mae3d.models.backbones.sst import SSTBackbone
 from mae3d.models.backbones.vit import ViT
@@ -10,6 +11,8 @@ __all__ = [
     "AttachedConvs",
     "BEVSequential",
     "BaseBEVBackbone",
+    "DiT",
+    "DiTOutput",
     "SSTBackbone",
     "ViT",
     "VoxelBackBone8x",

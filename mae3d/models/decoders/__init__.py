@@ -2,6 +2,7 @@
 
 from mae3d.models.decoders.append import AppendDecoder
 from mae3d.models.decoders.dense_occupancy import OccupancyDecoder
+from mae3d.models.decoders.grid import GridDecoder
 from mae3d.models.decoders.in_place import InPlaceDecoder
 from mae3d.models.decoders.restore import RestoreDecoder
 from mae3d.models.decoders.sparse_occupancy import OccupancyField, decode_sparse
@@ -9,6 +10,7 @@ from mae3d.models.decoders.sst import SSTDecoder
 
 __all__ = [
     "AppendDecoder",
+    "GridDecoder",
     "InPlaceDecoder",
     "OccupancyDecoder",
     "OccupancyField",

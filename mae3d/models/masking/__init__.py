@@ -2,6 +2,7 @@
 
 from mae3d.models.masking.block import BlockMasking
 from mae3d.models.masking.grid import BlockwiseMasking, SharedMasking
+from mae3d.models.masking.occupancy import OccupancyMasking
 from mae3d.models.masking.packed import PackedMasking
 from mae3d.models.masking.radial import RadialMasking
 from mae3d.models.masking.random import RandomMasking
@@ -16,3 +17,4 @@ __all__ = [
     "SharedMasking",
     "VoxelMasking",
 ]
+__all__ = ["BlockMasking", "OccupancyMasking", "PackedMasking", "RadialMasking", "RandomMasking", "VoxelMasking"]

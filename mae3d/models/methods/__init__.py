@@ -1,5 +1,14 @@
 """Methods: one file per system of the literature."""
 
+from mae3d.models.methods.dit3d import DiT3D, dit3d_b, dit3d_l, dit3d_s, dit3d_test, dit3d_xl
+from mae3d.models.methods.fastdit3d import (
+    FastDiT3D,
+    fastdit3d_b,
+    fastdit3d_l,
+    fastdit3d_s,
+    fastdit3d_test,
+    fastdit3d_xl,
+)
 from mae3d.models.methods.mae import MAE, mae_base, mae_huge, mae_large, mae_test, mae_tiny
 from mae3d.models.methods.mae_st import MAEST, mae_st_base, mae_st_huge, mae_st_large, mae_st_test, mae_st_tiny
 from mae3d.models.methods.masked_autoencoder import MaskedAutoencoder, MaskedPrediction
@@ -37,11 +46,23 @@ __all__ = [
     "MAEST",
     "P3P",
     "RMAE",
+    "DiT3D",
+    "FastDiT3D",
     "MaskedAutoencoder",
     "MaskedPrediction",
     "PointMAE",
     "VideoMAE",
     "VoxelMAE",
+    "dit3d_b",
+    "dit3d_l",
+    "dit3d_s",
+    "dit3d_test",
+    "dit3d_xl",
+    "fastdit3d_b",
+    "fastdit3d_l",
+    "fastdit3d_s",
+    "fastdit3d_test",
+    "fastdit3d_xl",
     "mae_base",
     "mae_huge",
     "mae_large",

@@ -1,5 +1,6 @@
 """Tokenizers: samples to tokens."""
 
+from mae3d.models.tokenizers.grid_patches import GridPatches, GridPatchTokenizer
 from mae3d.models.tokenizers.hard_voxels import HardVoxelTokenizer
 from mae3d.models.tokenizers.patches import PatchTokenizer, grid_coordinates, patchify, unpatchify
 from mae3d.models.tokenizers.point_patches import MiniPointNet, PointPatches, PointPatchTokenizer, cut_patches
@@ -8,6 +9,8 @@ from mae3d.models.tokenizers.voxels import DynamicVFE, MeanVFE, VoxelTokenizer
 
 __all__ = [
     "DynamicVFE",
+    "GridPatchTokenizer",
+    "GridPatches",
     "HardVoxelTokenizer",
     "MeanVFE",
     "MiniPointNet",

@@ -1,4 +1,4 @@
-"""Writes simulated objects as ShapeNet55, ModelNet40 (text and HDF5) and ShapeNetPart lie on disk.
+"""Writes simulated objects as ShapeNet55, ShapeNetCore.v2.PC15k, ModelNet40 (text, HDF5), ShapeNetPart lie on disk.
 
 Every file depends on (seed, class, number) alone. Writing is atomic and goes on where it was interrupted; a folder
 that holds anything but the same simulation is refused.
@@ -9,18 +9,25 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from mae3d.datasets.files import atomic_write
 from mae3d.datasets.objects.modelnet40 import CLASSES as MODELNET40_CLASSES
+from mae3d.datasets.objects.shapenet_pc15k import TRAIN_POINTS
 from mae3d.datasets.objects.shapenet_synsets import PART_RANGES, SYNSETS
 from mae3d.datasets.parallel import Progress, run_parallel
 from mae3d.datasets.simulators.claim import claim_folder
 from mae3d.datasets.simulators.objects.categories import CATEGORIES
-from mae3d.datasets.simulators.objects.generate import SimulatedCloud, object_generator, simulate_cloud
-from mae3d.errors import MissingExtraError
+from mae3d.datasets.simulators.objects.generate import (
+    SimulatedCloud,
+    find_categories,
+    object_generator,
+    simulate_cloud,
+)
+from mae3d.errors import ConfigError, MissingExtraError
 
 TEST_FRACTION = 0.2
 
@@ -78,6 +85,35 @@ def write_shapenet55(
         files = [f"{SYNSETS[name]}-{_model_id(name, number, seed)}.npy" for name, number in objects]
         tasks += [(root / "shapenet_pc" / file, *key, seed, points) for file, key in zip(files, objects)]
         _write_lines(root / "ShapeNet-55" / f"{split}.txt", files)
+    run_parallel(_write_npy, tasks, workers=workers, progress=progress)
+
+
+def write_shapenet15k(
+    root: Path,
+    count: int,
+    *,
+    categories: Sequence[str] | None = None,
+    seed: int = 0,
+    points: int = 15000,
+    workers: int = 0,
+    progress: Progress | None = None,
+) -> None:
+    """``SYNSET/{train,val,test}/ID.npy``, ``count`` clouds in all."""
+    names = [category.name for category in find_categories(categories) if category.name in SYNSETS]
+    if points <= TRAIN_POINTS:
+        raise ConfigError(f"write_shapenet15k: points must be above {TRAIN_POINTS}, the training part, got {points}")
+    claim_folder(root, {"layout": "shapenet15k", "count": count, "seed": seed, "points": points, "categories": names})
+    plan, tasks = plan_objects(names, count), []
+    # Every eighth training object validates: seven tenths train, one validates, two test, as published.
+    splits = {
+        "train": [key for place, key in enumerate(plan["train"]) if place % 8 != 7],
+        "val": plan["train"][7::8],
+        "test": plan["test"],
+    }
+    for split, objects in splits.items():
+        folders = [root / SYNSETS[name] / split for name, _ in objects]
+        files = [f"{_model_id(*key, seed)}.npy" for key in objects]
+        tasks += [(folder / file, *key, seed, points) for folder, file, key in zip(folders, files, objects)]
     run_parallel(_write_npy, tasks, workers=workers, progress=progress)
 
 
