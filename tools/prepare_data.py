@@ -7,6 +7,7 @@
     python tools/prepare_data.py scanobjectnn --root data/ScanObjectNN
     python tools/prepare_data.py shapenetpart --root data/shapenetcore_partanno_segmentation_benchmark_v0_normal
     python tools/prepare_data.py fewshot --root data/ModelNetFewshot --modelnet <modelnet40_normal_resampled>
+    python tools/prepare_data.py p3p --images data/ImageNet/train --depth depth-anything
     python tools/prepare_data.py simulated-objects --root data --layouts shapenet55 modelnet40 --count 2000
     python tools/prepare_data.py nuscenes --root data/nuscenes --workers 8
     python tools/prepare_data.py nuscenes --root data/nuscenes --infos nuscenes_infos_train.pkl --splits train
@@ -32,6 +33,7 @@ from pathlib import Path
 from mae3d.datasets.layout_report import LayoutReport, read_everything
 from mae3d.datasets.lidar import prepare
 from mae3d.datasets.objects import (
+    LiftedImages,
     ModelNet40,
     ModelNet40HDF5,
     ObjectDataset,
@@ -42,6 +44,8 @@ from mae3d.datasets.objects import (
     caches,
     checks,
 )
+from mae3d.datasets.objects.depth_estimation import DEFAULT_MODEL, DepthAnything, brightness, write_depth_files
+from mae3d.datasets.objects.lifted_images import default_depth_folder, depth_path
 from mae3d.datasets.objects.modelnet40 import cache_path
 from mae3d.datasets.objects.shapenet_pc15k import list_clouds, measure_moments, read_moments, write_moments
 from mae3d.datasets.parallel import ProgressLine
@@ -141,6 +145,30 @@ def prepare_fewshot(args: argparse.Namespace) -> LayoutReport:
             args.modelnet, args.root, ways=args.ways, shots=args.shots, folds=args.folds, seed=args.seed
         )
     return checks.check_fewshot(args.root, args.ways, args.shots, args.folds)
+
+
+def prepare_p3p(args: argparse.Namespace) -> LayoutReport:
+    """Check images with depth files, and make the depth files that are missing."""
+    depth = args.depth_folder or default_depth_folder(args.root)
+    makers = {
+        "depth-anything": lambda: DepthAnything(args.depth_model, download=args.download),
+        "brightness": lambda: brightness,
+    }
+    report = LayoutReport(args.root)
+    if args.depth != "files" and not args.check_only:
+        written = write_depth_files(args.root, depth, makers[args.depth], progress=ProgressLine("depth"))
+        report.found.append(f"depth files written: {written:,} ({args.depth})")
+    dataset = LiftedImages(args.root, depth, on_error="skip")
+    report.found.append(f"images: {len(dataset):,}")
+    absent = [name for name in dataset.files if not depth_path(depth, name).is_file()]
+    if absent:
+        report.problems.append(
+            f"{len(absent):,} of {len(dataset):,} images have no depth file, the first is {absent[0]} (expected "
+            f"{depth_path(depth, absent[0])}). Unpack published files there, or add --depth depth-anything"
+        )
+    elif args.deep:
+        read_everything(dataset, report, "clouds", workers=args.workers, progress=ProgressLine("reading"))
+    return report
 
 
 def prepare_simulated(args: argparse.Namespace) -> LayoutReport:
@@ -243,6 +271,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], LayoutReport]] = {
     "scanobjectnn": prepare_scanobjectnn,
     "shapenetpart": prepare_shapenetpart,
     "fewshot": prepare_fewshot,
+    "p3p": prepare_p3p,
     "simulated-objects": prepare_simulated,
     **dict.fromkeys(prepare.DRIVE_SETS, prepare_drives),
     "simulated-drives": prepare_simulated_drives,
@@ -257,12 +286,19 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     commands = parser.add_subparsers(dest="dataset", required=True, metavar="DATASET")
     for name, function in COMMANDS.items():
         command = commands.add_parser(name, help=function.__doc__, description=function.__doc__)
-        command.add_argument("--root", type=Path, required=True, help="folder of the data set")
+        place = ("--images", "--root") if name == "p3p" else ("--root",)
+        command.add_argument(*place, dest="root", type=Path, required=True, help="folder of the data set")
         command.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes (default: all cores)")
         command.add_argument("--seed", type=int, default=0, help="seed of caches, folds and simulations")
         if not name.startswith("simulated"):
             command.add_argument("--check-only", action="store_true", help="build nothing")
             command.add_argument("--deep", action="store_true", help="load every sample")
+        if name == "p3p":
+            kinds = ("files", "depth-anything", "brightness")
+            command.add_argument("--depth", choices=kinds, default="files", help="where missing depth files come from")
+            command.add_argument("--depth-folder", type=Path, help="default: the images' folder with _depth_v2")
+            command.add_argument("--depth-model", default=DEFAULT_MODEL, help="name on the hub, or folder of weights")
+            command.add_argument("--download", action="store_true", help="fetch weights that are not in the cache")
         if name == "modelnet40":
             command.add_argument("--num-category", type=int, choices=(10, 40), default=40)
         if name in ("fewshot", "simulated-objects"):

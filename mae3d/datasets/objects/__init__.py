@@ -1,9 +1,11 @@
 """Object clouds: one file per data set."""
 
 from mae3d.datasets.objects.base import Cloud, ObjectDataset
+from mae3d.datasets.objects.collate import collate_clouds
 from mae3d.datasets.objects.fewshot import ModelNetFewShot
 from mae3d.datasets.objects.folder import FolderClouds
 from mae3d.datasets.objects.labelled_clouds import LabelledClouds
+from mae3d.datasets.objects.lifted_images import LiftedImages
 from mae3d.datasets.objects.modelnet40 import ModelNet40
 from mae3d.datasets.objects.modelnet40_hdf5 import ModelNet40HDF5
 from mae3d.datasets.objects.scanobjectnn import ScanObjectNN
@@ -16,6 +18,7 @@ __all__ = [
     "Cloud",
     "FolderClouds",
     "LabelledClouds",
+    "LiftedImages",
     "ModelNet40",
     "ModelNet40HDF5",
     "ModelNetFewShot",
@@ -25,4 +28,5 @@ __all__ = [
     "ShapeNet55",
     "ShapeNetPart",
     "SimulatedObjects",
+    "collate_clouds",
 ]

@@ -11,18 +11,24 @@ from mae3d.datasets.transforms.augment import (
     ScaleAndTranslate,
 )
 from mae3d.datasets.transforms.sampling import PUBLISHED_POOLS, SampleFarthest, SampleRandom, take_points
+from mae3d.datasets.transforms.unit_ball import CloudTransform, FitUnitBall, RandomMirrorX, RotateZ, ScaleInsideBall
 
 __all__ = [
     "PUBLISHED_POOLS",
+    "CloudTransform",
+    "FitUnitBall",
     "Jitter",
     "PointTransform",
     "RandomDropout",
+    "RandomMirrorX",
     "RandomScale",
     "RandomShift",
     "RotateY",
+    "RotateZ",
     "SampleFarthest",
     "SampleRandom",
     "ScaleAndTranslate",
+    "ScaleInsideBall",
     "image",
     "lidar",
     "take_points",
