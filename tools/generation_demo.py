@@ -222,7 +222,8 @@ def write_report(
     order = labels.argsort(stable=True)
     chosen = order[torch.linspace(0, len(order) - 1, 24).round().long()]
     for stage, clouds in {**pictures, "test clouds": points}.items():
-        images = [render_points(cloud.clamp(-2, 2)) for cloud in clouds[chosen]]
+        near = [cloud[cloud.abs().amax(dim=1) < 2] for cloud in clouds[chosen]]  # an early model sends points far away
+        images = [render_points(cloud) for cloud in near]
         titles = [units.classes[label] for label in labels[chosen].tolist()]
         path = args.output / f"{stage.translate(FILE_NAME)}.png"
         save_sheet(images, path, titles=titles, columns=8)

@@ -51,6 +51,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--steps", type=int, help="times visited (default: the config's, else all)")
     parser.add_argument("--guidance", type=float, help="classifier-free guidance, 1 for none")
     parser.add_argument("--eta", type=float, help="fresh noise of ddim")
+    parser.add_argument("--clip", type=float, help="bound of the coordinates of clean estimates, in training's units")
     kind = parser.add_mutually_exclusive_group()
     kind.add_argument("--complete", type=Path, help="partial cloud to complete")
     kind.add_argument("--edit", type=Path, help="cloud to vary")
@@ -188,7 +189,7 @@ def generate(cfg: Config, options: argparse.Namespace) -> Path:
     units = find_units(cfg)
     model = build_model(cfg, options.checkpoint, device)
     labels = choose_labels(options.classes, options.count, model, units.classes)
-    given = {name: getattr(options, name) for name in ("sampler", "steps", "guidance", "eta")}
+    given = {name: getattr(options, name) for name in ("sampler", "steps", "guidance", "eta", "clip")}
     settings = {**model.sampling, **{name: value for name, value in given.items() if value is not None}}
     start = starting_points(options, units)
     generator = torch.Generator(device=device).manual_seed(options.seed)

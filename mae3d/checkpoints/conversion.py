@@ -14,9 +14,9 @@ from mae3d.checkpoints.layout import Layout
 from mae3d.errors import CheckpointError
 
 SYSTEMS: dict[str, tuple[Layout, ...]] = {
+    "dit3d": dit3d.LAYOUTS,
     "mae": mae.LAYOUTS,
     "mae-st": mae_st.LAYOUTS,
-    "dit3d": dit3d.LAYOUTS,
     "openpcdet": openpcdet.LAYOUTS,
     "p3p": p3p.LAYOUTS,
     "point-mae": point_mae.LAYOUTS,

@@ -154,6 +154,18 @@ def test_known_rows_are_kept_and_seeds_repeat(sampler):
     assert torch.equal(first, run())
 
 
+def test_clipping_bounds_every_estimate_and_nothing_else():
+    diffusion = GaussianDiffusion(100)
+    start = torch.randn(1, 50, 3, generator=torch.Generator().manual_seed(0))
+    wrong = gaussian_denoiser(diffusion, mean=40.0)
+    assert sample(wrong, diffusion, start, sampler="ddim", steps=20).abs().max() > 30
+    assert sample(wrong, diffusion, start, sampler="ddim", steps=20, clip=4.0).abs().max() <= 4.0
+    right = gaussian_denoiser(diffusion)
+    options = {"sampler": "dpm-solver++", "steps": 20}
+    plain = sample(right, diffusion, start, **options)
+    torch.testing.assert_close(sample(right, diffusion, start, clip=10.0, **options), plain, rtol=1e-4, atol=1e-4)
+
+
 def test_timesteps():
     diffusion = GaussianDiffusion()
     assert timesteps(diffusion) == list(range(999, -1, -1))

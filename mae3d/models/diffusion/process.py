@@ -74,6 +74,11 @@ class GaussianDiffusion(nn.Module):
             return Denoised((noisy - sigma * output) / signal, output)
         return Denoised(signal * noisy - sigma * output, signal * output + sigma * noisy)
 
+    def explain(self, noisy: Tensor, clean: Tensor, time: int) -> Denoised:
+        """``clean``, and the noise with which ``noisy`` at ``time`` comes from it."""
+        share = self.share[time]
+        return Denoised(clean, (noisy - share**0.5 * clean) / (1 - share) ** 0.5)
+
     def share_at(self, time: int) -> float:
         """Share of the signal's variance at ``time``; 1 at -1, where nothing was added yet."""
         return 1.0 if time < 0 else self.share[time]

@@ -11,10 +11,10 @@ from mae3d.models.masking.voxels import VoxelMasking
 __all__ = [
     "BlockMasking",
     "BlockwiseMasking",
+    "OccupancyMasking",
     "PackedMasking",
     "RadialMasking",
     "RandomMasking",
     "SharedMasking",
     "VoxelMasking",
 ]
-__all__ = ["BlockMasking", "OccupancyMasking", "PackedMasking", "RadialMasking", "RandomMasking", "VoxelMasking"]

@@ -68,7 +68,8 @@ class DiT3D(BaseModel):
         diffusion: Arguments of :class:`GaussianDiffusion`.
         fixed_noise_at_zero: At time 0 take a noise that belongs to the sample's ``index``, as PVD's and DiT-3D's code
             does, instead of a fresh one.
-        sampling: Arguments of :meth:`generate` that "predict" uses: ``sampler``, ``steps``, ``guidance``, ``eta``.
+        sampling: Arguments of :meth:`generate` that "predict" uses: ``sampler``, ``steps``, ``guidance``, ``eta``,
+            ``clip``.
         encoder_options: Further arguments of :class:`DiT`; ``window_blocks=(0, 3, 6, 9)`` is the paper's window
             attention.
         gradient_checkpointing: Recompute blocks in the backward pass.
@@ -225,6 +226,7 @@ class DiT3D(BaseModel):
         steps: int | None = None,
         guidance: float = 1.0,
         eta: float | None = None,
+        clip: float | None = None,
         known: Tensor | None = None,
         edit: Tensor | None = None,
         strength: float = 0.5,
@@ -241,6 +243,7 @@ class DiT3D(BaseModel):
             steps: Times visited, None for all.
             guidance: Classifier-free guidance; 1 for none.
             eta: Fresh noise of "ddim".
+            clip: Bound of the coordinates of every clean estimate; None, as published, for no bound.
             known: [B, K, 3] with K < P: partial clouds to complete, in the units of training. They are the first K
                 points of the result.
             edit: [B, P, 3] clouds to vary instead of starting from noise (SDEdit, Meng et al. 2022).
@@ -279,6 +282,7 @@ class DiT3D(BaseModel):
                 steps=steps,
                 start_time=start_time,
                 eta=eta,
+                clip=clip,
                 known=None if known is None else known.to(device),
                 generator=generator,
                 watch=watch,
