@@ -11,6 +11,7 @@
     python tools/prepare_data.py simulated-objects --root data --layouts shapenet55 modelnet40 --count 2000
     python tools/prepare_data.py nuscenes --root data/nuscenes --workers 8
     python tools/prepare_data.py nuscenes --root data/nuscenes --infos nuscenes_infos_train.pkl --splits train
+    python tools/prepare_data.py nuscenes --root data/nuscenes --mmdet3d-infos
     python tools/prepare_data.py kitti --root data/kitti --ground-truth-database
     python tools/prepare_data.py once --root data/once --splits train val raw_small
     python tools/prepare_data.py waymo --root data/waymo --raw
@@ -219,6 +220,7 @@ def prepare_drives(args: argparse.Namespace) -> LayoutReport:
         deep=args.deep,
         sweeps=args.sweeps,
         database=args.ground_truth_database,
+        mmdet3d_infos=getattr(args, "mmdet3d_infos", False),
         workers=args.workers,
         raw=getattr(args, "raw", False),
     )
@@ -320,6 +322,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         if name == "waymo":
             command.add_argument("--raw", action="store_true", help="convert raw_data/**/*.tfrecord first")
         if name in prepare.INFO_READERS:
+            command.add_argument("--mmdet3d-infos", action="store_true", help="write info files of mmdet3d 1.4 too")
             command.add_argument("--infos", help="info file of mmdet3d or OpenPCDet to read instead of official files")
         if name == "simulated-drives":
             command.add_argument("--layouts", nargs="+", choices=("nuscenes", "kitti", "once"), default=["nuscenes"])

@@ -112,7 +112,7 @@ def mmdet3d(index, frame, numbers):
         "timestamp": frame.time,
         "ego2global": world_from_ego(frame).tolist(),
         "lidar_points": {
-            "lidar_path": f"samples/LIDAR_TOP/{frame.file.split('/')[-1]}",
+            "lidar_path": frame.file.split("/")[-1],
             "lidar2ego": EGO_FROM_FILE.tolist(),
         },
         "lidar_sweeps": [

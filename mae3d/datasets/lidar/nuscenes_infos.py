@@ -62,7 +62,9 @@ def _infos(path: Path) -> list[tuple[Any, Info]]:
     if isinstance(content, dict) and "data_list" in content:
         names = content.get("metainfo", {}).get("categories", {name: i for i, name in enumerate(CLASSES)})
         numbers = {number: CLASSES.index(name) for name, number in names.items() if name in CLASSES}
-        return [(lambda info, sweeps: _mmdet3d(info, sweeps, numbers), info) for info in content["data_list"]]
+        # Files of mmdet3d name a key frame without its folder; a single frame lies beside its file.
+        folder = "" if path.suffix == ".json" else "samples/LIDAR_TOP/"
+        return [(lambda info, sweeps: _mmdet3d(info, sweeps, numbers, folder), info) for info in content["data_list"]]
     if isinstance(content, dict) and "infos" in content:
         legacy = _is_legacy(content["infos"])
         return [(lambda info, sweeps: _mmdet3d_old(info, sweeps, legacy), info) for info in content["infos"]]
@@ -117,7 +119,7 @@ def _mmdet3d_old(info: Info, max_sweeps: int, legacy: bool) -> Frame:
     )
 
 
-def _mmdet3d(info: Info, max_sweeps: int, numbers: dict[int, int]) -> Frame:
+def _mmdet3d(info: Info, max_sweeps: int, numbers: dict[int, int], folder: str) -> Frame:
     lidar = info["lidar_points"]
     sweeps = []
     for sweep in info.get("lidar_sweeps", [])[: max_sweeps - 1]:
@@ -128,7 +130,7 @@ def _mmdet3d(info: Info, max_sweeps: int, numbers: dict[int, int]) -> Frame:
     rows = [[*o["bbox_3d"], *o.get("velocity", (np.nan, np.nan))] for o in objects]
     return _frame(
         token=info.get("token", Path(lidar["lidar_path"]).name),
-        file=_inside(lidar["lidar_path"]),
+        file=folder + Path(lidar["lidar_path"]).name,
         time=float(info["timestamp"]),
         world_from_ego=np.asarray(info["ego2global"], dtype=np.float64),
         ego_from_file=np.asarray(lidar["lidar2ego"], dtype=np.float64),
@@ -169,7 +171,10 @@ def _frame(
         num_points=counts,
         tracks=[str(row) for row in range(len(boxes))],
         box_extra={"attribute": np.full(len(boxes), -1)},
-        extra=dict(zip(("ego_x", "ego_y", "ego_z"), world_from_ego[:3, 3].tolist())),
+        extra={
+            **dict(zip(("ego_x", "ego_y", "ego_z"), world_from_ego[:3, 3].tolist())),
+            "ego_from_sensor": _orthonormal(ego_from_file @ FILE_FROM_OURS),
+        },
     )
 
 

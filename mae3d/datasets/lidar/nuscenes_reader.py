@@ -30,8 +30,15 @@ _VERSIONS = {"train": "v1.0-trainval", "val": "v1.0-trainval", "test": "v1.0-tes
 Record = dict[str, Any]
 
 
+def version_of(split: str) -> str:
+    """Folder of the JSON tables of a split."""
+    return _VERSIONS.get(split, "v1.0-mini")
+
+
 def read_nuscenes(root: str | Path, split: str, *, max_sweeps: int = MAX_SWEEPS) -> FrameIndex:
     """Index of the key frames of a split.
+
+    ``extra`` holds the vehicle's place in the world (ego_x, ego_y, ego_z) and ego_from_sensor [4, 4].
 
     Args:
         root: Folder that holds ``samples/``, ``sweeps/`` and the version folders.
@@ -42,7 +49,7 @@ def read_nuscenes(root: str | Path, split: str, *, max_sweeps: int = MAX_SWEEPS)
         DataError: a missing or damaged table, or a split of which no scene is there.
     """
     root = Path(root)
-    version = _VERSIONS.get(split, "v1.0-mini")
+    version = version_of(split)
     tables = _read_tables(root / version)
     wanted = set(scene_names(split))
     scenes = [scene for scene in tables["scene"].values() if scene["name"] in wanted]
@@ -131,13 +138,16 @@ class _Reader:
         """World from our lidar axes, [4, 4]."""
         if data["token"] not in self.pose_cache:
             ego = _matrix(self._get("ego_pose", data["ego_pose_token"]))
-            mount = _matrix(self._get("calibrated_sensor", data["calibrated_sensor_token"]))
-            self.pose_cache[data["token"]] = ego @ mount @ FILE_FROM_OURS
+            self.pose_cache[data["token"]] = ego @ self._mount(data)
         return self.pose_cache[data["token"]]
 
-    def _ego(self, data: Record) -> dict[str, float]:
+    def _mount(self, data: Record) -> np.ndarray:
+        """Vehicle from our lidar axes, [4, 4]."""
+        return _matrix(self._get("calibrated_sensor", data["calibrated_sensor_token"])) @ FILE_FROM_OURS
+
+    def _ego(self, data: Record) -> dict[str, float | np.ndarray]:
         x, y, z = self._get("ego_pose", data["ego_pose_token"])["translation"]
-        return {"ego_x": float(x), "ego_y": float(y), "ego_z": float(z)}
+        return {"ego_x": float(x), "ego_y": float(y), "ego_z": float(z), "ego_from_sensor": self._mount(data)}
 
     def _boxes(self, sample: Record, sensor_from_world: np.ndarray) -> dict[str, Any]:
         """Annotations of the benchmark's classes, and bicycle racks (label -1), which the metric needs."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from mae3d.datasets.array_pickle import save_array_pickle
 from mae3d.datasets.layout_report import LayoutReport, read_everything
 from mae3d.datasets.lidar import kitti_reader, odometry_reader, once_reader, waymo_reader
 from mae3d.datasets.lidar.argoverse2 import Argoverse2
@@ -16,6 +17,7 @@ from mae3d.datasets.lidar.frame_index import FrameIndex, index_path
 from mae3d.datasets.lidar.ground_truth import build_database, count_points
 from mae3d.datasets.lidar.kitti import Kitti
 from mae3d.datasets.lidar.kitti_infos import read_kitti_infos
+from mae3d.datasets.lidar.mmdet3d_infos import WRITERS
 from mae3d.datasets.lidar.nuscenes import NuScenes
 from mae3d.datasets.lidar.nuscenes_infos import read_nuscenes_infos
 from mae3d.datasets.lidar.nuscenes_reader import read_nuscenes
@@ -64,6 +66,7 @@ class Request:
         deep: Load every sample.
         sweeps: Point files of a sample, for the ground-truth database and deep checks.
         database: Build the ground-truth database of the training splits.
+        mmdet3d_infos: Write each split as an info file of mmdet3d too.
         workers: Processes.
         raw: Waymo: convert the segments of ``raw_data/`` first.
     """
@@ -74,6 +77,7 @@ class Request:
     deep: bool = False
     sweeps: int = 1
     database: bool = False
+    mmdet3d_infos: bool = False
     workers: int = 0
     raw: bool = False
 
@@ -99,6 +103,8 @@ def prepare(name: str, root: Path, request: Request) -> LayoutReport:
         try:
             index = _index(name, drive_set, root, split, request, report)
             _check_files(index, root, split, report)
+            if request.mmdet3d_infos and not request.check_only:
+                _write_infos(name, index, root, split, report)
             if len(report.problems) == before:
                 _further(name, drive_set, root, split, request, report)
         except Mae3dError as error:
@@ -116,12 +122,18 @@ def _convert_raw(root: Path, request: Request, report: LayoutReport) -> None:
     report.found.append(f"segments: {count:,} converted, others were before")
 
 
+def _write_infos(name: str, index: FrameIndex, root: Path, split: str, report: LayoutReport) -> None:
+    path = root / f"mae3d_{name}_infos_{split}.pkl"
+    save_array_pickle(WRITERS[name](index, split), path)
+    report.found.append(f"{split}: infos for mmdet3d written to {path.name}")
+
+
 INFO_READERS = {"nuscenes": read_nuscenes_infos, "kitti": read_kitti_infos}
 """Data set -> reader of the info files of other codebases."""
 
 
 def prepare_infos(name: str, root: Path, infos: str, split: str) -> LayoutReport:
-    """Turn an info file of mmdet3d (nuScenes) or OpenPCDet (nuScenes, KITTI) into the index of ``split``."""
+    """Turn an info file of mmdet3d or OpenPCDet into the index of ``split``."""
     report = LayoutReport(root)
     index = INFO_READERS[name](root / infos)
     _check_files(index, root, split, report)
