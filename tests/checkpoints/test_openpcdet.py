@@ -1,5 +1,8 @@
 """Detectors under OpenPCDet's names, both ways, and encoders of R-MAE in them."""
 
+import subprocess
+import sys
+
 import pytest
 import torch
 
@@ -16,6 +19,7 @@ from mae3d.models.heads.detection import (
     second_waymo,
 )
 from mae3d.registry import MODELS
+from tests.oracles import openpcdet as oracle
 
 NAMES = {
     second_kitti: {
@@ -80,3 +84,28 @@ def test_what_r_mae_learned_fits_the_detector(pretraining, detector):
     assert encoder == {name for name in theirs if name.startswith("encoder.")}
     different = {name for name in encoder if theirs[name].shape != ours[name].shape}
     assert different <= {"encoder.conv_input.0.weight"}  # the columns of the points are the data set's
+
+
+@pytest.mark.parametrize(
+    ("kind", "columns", "build", "options"),
+    [("second", 4, second_kitti, {}), ("centerpoint", 5, centerpoint_nuscenes, {"head_bias": True})],
+)
+def test_an_exported_file_has_the_names_and_shapes_of_openpcdet(kind, columns, build, options):
+    with torch.device("meta"):
+        official = export("openpcdet", build(**options).state_dict()).state
+    assert {name: tuple(value.shape) for name, value in official.items()} == oracle.detector(kind, columns)
+
+
+def test_one_command_exports_a_training_checkpoint(repository, tmp_path):
+    detector = second_kitti()
+    trained = {"state_dict": detector.state_dict(), "meta": {"epoch": 80}, "message_hub": {}}
+    torch.save(trained, tmp_path / "epoch_80.pth")
+    command = [sys.executable, "-W", "ignore", str(repository / "tools" / "convert_checkpoint.py"), "openpcdet"]
+    command += [str(tmp_path / "epoch_80.pth"), "-o", str(tmp_path / "second.pth"), "--export"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "openpcdet second: 163 tensors, 5,325,576 parameters, 0 missing, 0 unexpected" in done.stdout
+    file = torch.load(tmp_path / "second.pth", weights_only=True)
+    assert list(file) == ["model_state"]
+    weights = detector.encoder.state_dict()["conv_input.0.weight"]
+    assert torch.equal(file["model_state"]["backbone_3d.conv_input.0.weight"], weights)
