@@ -5,14 +5,16 @@ BIN := .venv/bin
 PIP := $(BIN)/pip --disable-pip-version-check -qq
 NVCC := $(shell command -v nvcc 2>/dev/null)
 CSRC := $(shell find csrc -type f)
+MMDET3D_VENV ?= .venv-mmdet3d
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo demo-objects test lint format bench cuda sanitize wheel docs clean
+.PHONY: help install demo demo-objects test test-mmdet3d lint format bench cuda sanitize wheel docs clean
 
 help:
 	@echo "make demo      simulate drives, pre-train Voxel-MAE, fine-tune detectors, write demo/report.html"
 	@echo "make demo-objects  simulate objects, pre-train Point-MAE, probe it, write demo-objects/report.html"
 	@echo "make test      run the test suite"
+	@echo "make test-mmdet3d  install mmdet3d 1.4 in an environment of its own (builds mmcv once, ten minutes), test the bridge"
 	@echo "make lint      ruff check and format check"
 	@echo "make bench     time every operator beside its peers, write docs/benchmarks/"
 	@echo "make cuda      compile the CUDA library (needs nvcc, no GPU)"
@@ -49,6 +51,11 @@ test: install
 	@$(PIP) install --no-deps -r requirements-oracles.txt || echo "some peers are not to be had here: their tests are skipped"
 	@$(if $(NVCC),TORCH_CUDA_ARCH_LIST=$${TORCH_CUDA_ARCH_LIST:-9.0} $(MAKE) --no-print-directory cuda)
 	@$(BIN)/python -m pytest -q
+
+# Everything under tests/integrations that `make test` skips.
+test-mmdet3d:
+	@tools/install_mmdet3d.sh $(MMDET3D_VENV)
+	@MMDET3D_VENV=$(abspath $(MMDET3D_VENV)) $(MMDET3D_VENV)/bin/python -m pytest -q tests/integrations
 
 lint: install
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .

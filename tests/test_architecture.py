@@ -12,7 +12,7 @@ FLOORS = [
     {"datasets", "models", "evaluation", "visualization"},
     {"models.methods", "models.heads"},
     {"checkpoints"},
-    {"engine"},
+    {"engine", "integrations"},
 ]
 SEPARATE = {("datasets", "models"), ("models", "datasets")}
 """Rooms on one floor that must never import each other."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,7 +38,12 @@ class LoadReport:
 
 
 def load_pretrained(
-    model: nn.Module, path: str | Path, fresh: Sequence[str] | None = None, system: str | None = None
+    model: nn.Module,
+    path: str | Path,
+    fresh: Sequence[str] | None = None,
+    system: str | None = None,
+    *,
+    prefix: str = "",
 ) -> LoadReport:
     """Load what ``model`` shares with a pre-training file, ours or an official one of a known system.
 
@@ -49,6 +54,8 @@ def load_pretrained(
             of the model must be in the file.
         system: Whose official file it is, as ``tools/convert_checkpoint.py`` names it; None: ours, or the system whose
             names, translated, fit most tensors of the model.
+        prefix: For a ``model`` that is a part: what precedes its names in the file, as in "encoder."; only tensors so
+            named count.
 
     Position tables of another grid are resized (bicubic).
 
@@ -58,7 +65,9 @@ def load_pretrained(
     prefixes = tuple(getattr(model, "fresh", ()) if fresh is None else fresh)
     own = model.state_dict()
     weights = load_weights(path)
-    weights = convert(system, weights).state if system else _our_names(weights, own)
+    weights = convert(system, weights).state if system else _our_names(weights, [prefix + name for name in own])
+    if prefix:
+        weights = _below(prefix, weights, path)
     weights |= dict(_resized_tables(model, weights))
     left = [name for name in own if name not in weights]
     missing = [name for name in left if not name.startswith(prefixes)]
@@ -75,8 +84,16 @@ def load_pretrained(
     return LoadReport(tuple(loaded), tuple(left), tuple(name for name in weights if name not in own))
 
 
-def _our_names(weights: dict[str, Tensor], own: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Weights in our names: as they are, or translated from the system that then fits the model best."""
+def _below(prefix: str, weights: dict[str, Tensor], path: str | Path) -> dict[str, Tensor]:
+    """The tensors whose names begin with ``prefix``, without it."""
+    part = {name.removeprefix(prefix): value for name, value in weights.items() if name.startswith(prefix)}
+    if not part:
+        raise CheckpointError(f"{path} holds no tensor named {prefix}*; its names begin {sorted(weights)[:5]}")
+    return part
+
+
+def _our_names(weights: dict[str, Tensor], own: Collection[str]) -> dict[str, Tensor]:
+    """Weights in our names: as they are, or translated from the system that then fits the names ``own`` best."""
     candidates, refusals = [weights], []
     for system, layouts in SYSTEMS.items():
         if any(layout.official_marker in weights for layout in layouts):
