@@ -177,7 +177,7 @@ class Sequence:
         """Titles, and clouds [frames, clouds, points, 3]; ``last`` are the finished ones."""
         chosen = torch.linspace(0, len(self.times) - 1, FRAMES - 1).round().long().unique().tolist()
         titles = [f"t = {self.times[index]}" for index in chosen] + ["sample"]
-        return titles, torch.stack([*(self.noisy[index] for index in chosen), last[: self.clouds]])
+        return titles, torch.stack([*(self.noisy[index] for index in chosen), last[: len(self.noisy[0])]])
 
 
 def generate(cfg: Config, options: argparse.Namespace) -> Path:

@@ -118,8 +118,8 @@ class FastDiT3D(DiT3D):
             losses["loss_balance"] = self.balance_weight * balance_loss(routing)
             share = routing[:, 0].detach()
             losses |= {"expert_share_max": share.amax(dim=1).mean(), "expert_share_min": share.amin(dim=1).mean()}
-        if mask is not None:
-            losses["visible_tokens"] = points.new_tensor(mask.num_visible / max(1, len(points)))
+        visible = len(patches) if mask is None else mask.num_visible
+        losses["visible_tokens"] = points.new_tensor(visible / max(1, len(points)))
         return losses
 
     def _error(self, difference: Tensor, patches: GridPatches, mask: VoxelMask | None) -> Tensor:
