@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import io
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -36,6 +36,8 @@ class Plan:
         batch_size: Samples of a step.
         workers: Data-loading processes of a training; 0 loads in the training process.
         amp: Precision of ``--amp``, None for float32.
+        pretrain_options: Further config values of every pre-training.
+        fine_tune_options: Further config values of every fine-tuning.
     """
 
     scenes: tuple[int, int]
@@ -45,6 +47,8 @@ class Plan:
     batch_size: int
     workers: int = 0
     amp: str | None = None
+    pretrain_options: dict[str, object] = field(default_factory=dict)
+    fine_tune_options: dict[str, object] = field(default_factory=dict)
 
 
 class Drives:
@@ -92,7 +96,7 @@ class Drives:
         options = self._data("train_dataloader") | self._length(epochs)
         options |= {"param_scheduler.0.end": max(1, self.plan.pretrain_steps // 20)}
         options |= {"param_scheduler.1.T_max": epochs, "param_scheduler.1.end": epochs}
-        options |= {"custom_hooks.0.interval": epochs}
+        options |= {"custom_hooks.0.interval": epochs, **self.plan.pretrain_options}
         return self._training(f"pretrain-seed{seed}", PRETRAIN, options, seed)
 
     def fine_tuning(self, percent: int, seed: int, pretrained: bool, length: float = 1.0) -> Training:
@@ -104,6 +108,7 @@ class Drives:
         options = self._data("train_dataloader") | self._length(epochs)
         options |= {"train_dataloader.dataset.percent": percent, "train_cfg.val_interval": epochs}
         options |= self._data("val_dataloader") | {"val_evaluator.dataset.root": self.root}
+        options |= self.plan.fine_tune_options
         before = self.pretraining(seed) if pretrained else None
         if before is not None:
             checkpoint = before.work_dir.resolve() / f"epoch_{self._epochs(self.plan.pretrain_steps, 100)}.pth"

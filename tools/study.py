@@ -19,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from mmengine.config import DictAction
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tools"))
@@ -54,11 +55,15 @@ def main() -> int:
     parser.add_argument("--amp", choices=["bf16", "fp16"], help="mixed precision")
     parser.add_argument("--pretrain-steps", type=int, help="instead of the size's")
     parser.add_argument("--fine-tune-steps", type=int, help="instead of the size's")
+    values = {"nargs": "+", "action": DictAction, "default": {}, "metavar": "KEY=VALUE"}
+    parser.add_argument("--pretrain-options", **values, help="config values of every pre-training")
+    parser.add_argument("--fine-tune-options", **values, help="config values of every fine-tuning")
     args = parser.parse_args()
     output = args.output or Path("work_dirs") / f"study-{args.size}"
     steps = {"pretrain_steps": args.pretrain_steps, "fine_tune_steps": args.fine_tune_steps}
-    steps = {name: count for name, count in steps.items() if count is not None}
-    study = Study(Drives(output, replace(SIZES[args.size], amp=args.amp, **steps)), args)
+    changes = {name: count for name, count in steps.items() if count is not None}
+    changes |= {"pretrain_options": args.pretrain_options, "fine_tune_options": args.fine_tune_options}
+    study = Study(Drives(output, replace(SIZES[args.size], amp=args.amp, **changes)), args)
     try:
         return study.run(args.report or output / "study.md", args.jobs)
     except Mae3dError as error:
@@ -171,7 +176,7 @@ class Study:
             markdown_table(self.by_class()),
             "Mean errors of true positives (m, 1 - IoU, rad, m/s, 1 - accuracy):",
             markdown_table(self.errors()),
-            f"Seeds: {', '.join(map(str, self.seeds))}. {hardware(plan)}",
+            f"Seeds: {', '.join(map(str, self.seeds))}. {hardware(plan)}{changed(plan)}",
         ]
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("\n\n".join(parts) + "\n")
@@ -198,6 +203,12 @@ def hardware(plan: Plan) -> str:
     """What it ran on."""
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else platform.processor() or platform.machine()
     return f"{device}, {cores()} CPU cores, torch {torch.__version__}, {plan.amp or 'float32'}."
+
+
+def changed(plan: Plan) -> str:
+    """The config values that this study set."""
+    options = {"pre-training": plan.pretrain_options, "fine-tuning": plan.fine_tune_options}
+    return "".join(f" Changed in {name}: `{values}`." for name, values in options.items() if values)
 
 
 if __name__ == "__main__":
