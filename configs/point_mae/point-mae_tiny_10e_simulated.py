@@ -1,7 +1,7 @@
 # python tools/train.py configs/point_mae/point-mae_tiny_10e_simulated.py
 """A small Point-MAE on simulated objects: about two minutes of CPU time, no files needed.
 
-A linear SVM on held-out objects shows what the features learn; pictures of reconstructions go to the work directory.
+A linear probe on held-out objects shows what the features learn; pictures of reconstructions go to the work directory.
 """
 
 from mmengine.config import read_base
@@ -32,7 +32,7 @@ custom_hooks = [
     dict(
         type=ProbeHook,
         interval=5,
-        kind="svm",
+        kind="linear",
         train_dataloader=dict(
             dataset=dict(type=SimulatedObjects, count=160, split="train", npoints=512, stored_points=1024),
             sampler=dict(type=EpochSampler, shuffle=False),

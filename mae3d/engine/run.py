@@ -123,6 +123,9 @@ def build_runner(cfg: Config) -> Runner | FlexibleRunner:
         scale_learning_rate(cfg, launch.world_size())
     if cfg.get("strategy") is not None:
         _refuse_averaging(cfg)
+        # The flexible runner builds its strategy before mmengine knows this package's registries.
+        kind = resolve(cfg.strategy["type"], "strategy.type")
+        cfg.strategy["type"] = f"{kind.__module__}.{kind.__qualname__}"
         return FlexibleRunner.from_cfg(cfg)
     _wrap_for_device(cfg)
     return Runner.from_cfg(cfg)

@@ -47,7 +47,7 @@ def tool(root, work, *arguments, **options):
     places = (f"test_dataloader.dataset.root={root}", f"test_evaluator.dataset.root={root}")
     checkpoint = str(work / "epoch_1.pth")
     command = (CONFIG, checkpoint, "--work-dir", str(work / "test"), *arguments, "--cfg-options", *places, *SMALL)
-    return run(*command, program=("tools/test.py",), **options)
+    return run(*command, tool="tools/test.py", **options)
 
 
 @pytest.mark.slow

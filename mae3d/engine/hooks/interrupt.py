@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 from pathlib import Path
@@ -81,7 +82,8 @@ class InterruptHook(Hook):
     def _receive(self, number: int, frame) -> None:
         self._received = number
         self._restore()
-        print_log(f"{signal.Signals(number).name}: saving after this iteration (again to quit at once)", "current")
+        # Not through the logger: the signal may have come while it was writing, and streams are not reentrant.
+        os.write(2, f"{signal.Signals(number).name}: saving after this iteration (again to quit at once)\n".encode())
 
     def _restore(self) -> None:
         for number, handler in self._previous.items():

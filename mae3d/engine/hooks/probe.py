@@ -65,7 +65,8 @@ class ProbeHook(_EveryFewEpochs, StatefulHook):
         train_dataloader: Config of the samples that the probe is fitted to.
         test_dataloader: Config of the samples it is judged on.
         interval: Epochs (iterations) between two probes.
-        kind: ``svm``, ``linear`` or ``knn``.
+        kind: ``svm``, ``linear`` or ``knn``. The SVM takes features as they are (Point-BERT's protocol), so its figure
+            also follows their scale, which moves in the first epochs; ``linear`` standardises them.
     """
 
     priority = "NORMAL"
