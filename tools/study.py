@@ -34,7 +34,7 @@ from mae3d.visualization.tables import markdown_table, plain_table  # noqa: E402
 SIZES = {
     "smoke": Plan((9, 1), 4, pretrain_steps=2, fine_tune_steps=2, batch_size=1),
     "cpu": Plan((25, 6), 8, pretrain_steps=800, fine_tune_steps=400, batch_size=2),
-    "gpu": Plan((100, 25), 8, pretrain_steps=2000, fine_tune_steps=800, batch_size=8, workers=1),
+    "gpu": Plan((100, 25), 8, pretrain_steps=800, fine_tune_steps=400, batch_size=8, workers=1),
 }
 STARTS = {"random weights": False, "pre-trained": True}
 
@@ -91,7 +91,6 @@ class Study:
         say = lambda text: print(f"{time.monotonic() - start:5.0f} s  {text}", flush=True)  # noqa: E731
         trainings = [self.drives.pretraining(seed) for seed in self.seeds]
         trainings += [self.run_of(row, seed) for seed in self.seeds for row in self.rows()]
-        trainings.sort(key=lambda training: training.after is not None)  # nobody waits while others could run
         errors = run_all(trainings, jobs=jobs, say=say, done=lambda _: self.write(report))
         print(plain_table(self.summary()))
         print(f"report: {report}")

@@ -9,10 +9,9 @@ import os
 import shutil
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -156,36 +155,35 @@ def run_all(
     follow: Say = lambda _: None,
     done: Callable[[Training], None] = lambda _: None,
 ) -> list[TrainingError]:
-    """Run trainings side by side and return the errors of those that failed.
+    """Run trainings side by side and return the errors of those that failed; what comes after a failed one is left out.
 
     Args:
-        trainings: In the order in which they should start; one that comes ``after`` another stands behind it.
+        trainings: Whenever there is room, the first that has not begun and whose ``after`` is finished starts.
         jobs: Processes at a time; they share the CPU threads.
         say: Told when a training is finished.
         follow: Told each progress line of every training.
-        done: Called with each finished training, one call at a time.
+        done: Called with each finished training, in this thread.
     """
     threads = max(1, cores() // jobs)
     for training in trainings:
         _fingerprint(training.config)  # mmengine reads configs in one thread at a time
-    futures: dict[Path, Future] = {}
-    lock, finished = threading.Lock(), []
-
-    def work(training: Training) -> None:
-        if training.after is not None:
-            futures[training.after.work_dir].result()
-        fresh = training.run(follow, threads)
-        with lock:
-            finished.append(training)
-            took = f"{training.seconds():.0f} s" if fresh else "reused"
-            say(f"[{len(finished)}/{len(trainings)}] {training.name}: {took}")
-            done(training)
-
+    waiting, running, finished, errors = list(trainings), {}, set(), []
     with ThreadPoolExecutor(jobs) as pool:
-        for training in trainings:
-            futures[training.work_dir] = pool.submit(work, training)
-        errors = [error for future in futures.values() if (error := future.exception()) is not None]
-    for error in errors:
-        if not isinstance(error, TrainingError):
-            raise error
-    return list(dict.fromkeys(errors))
+        while True:
+            ready = [t for t in waiting if t.after is None or t.after.work_dir in finished]
+            for training in ready[: jobs - len(running)]:
+                waiting.remove(training)
+                running[pool.submit(training.run, follow, threads)] = training
+            if not running:
+                return errors
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
+                training = running.pop(future)
+                try:
+                    fresh = future.result()
+                except TrainingError as error:
+                    errors.append(error)
+                    continue
+                finished.add(training.work_dir)
+                took = f"{training.seconds():.0f} s" if fresh else "reused"
+                say(f"[{len(finished)}/{len(trainings)}] {training.name}: {took}")
+                done(training)
