@@ -57,8 +57,7 @@ def cases() -> list[Case]:
         title = f"{name}: {x * y * (z + 1) / 1e6:.1f} M cells, {mask.num_visible} of {mask.num_voxels} voxels"
         torch.testing.assert_close(loss("sparse"), loss("dense"), rtol=1e-5, atol=0)
         kept = {way: kept_megabytes(lambda way=way, loss=loss: loss(way), model) for way in ("sparse", "dense")}
-        print(f"{title}: kept for backward " + ", ".join(f"{way} {size:.0f} MB" for way, size in kept.items()))
-        result.append(Case(title, step("sparse"), {"dense decoder": step("dense")}))
+        result.append(Case(title, step("sparse"), {"dense decoder": step("dense")}, kept=kept))
     return result
 
 

@@ -174,16 +174,15 @@ def cases() -> list[Case]:
         },
         f"pre-training step, {name}": {"padded levels, SDPA": lambda: padded_loss(model, cloud, offsets, mask)},
     }
+    result = []
     for case, loss in ours.items():
         kept = {"mae3d": kept_megabytes(loss, model)}
         for peer, other in peers[case].items():
             torch.testing.assert_close(other(), loss(), rtol=1e-4, atol=1e-5)
             kept[peer] = kept_megabytes(other, model)
-        print(f"{case}: kept for backward " + ", ".join(f"{who} {size:.0f} MB" for who, size in kept.items()))
-    return [
-        Case(case, step(loss), {peer: step(other) for peer, other in peers[case].items()})
-        for case, loss in ours.items()
-    ]
+        steps = {peer: step(other) for peer, other in peers[case].items()}
+        result.append(Case(case, step(loss), steps, kept=kept))
+    return result
 
 
 if __name__ == "__main__":

@@ -35,6 +35,7 @@ class Case:
     absent: dict[str, str] = field(default_factory=dict)  # peer -> why it is missing
     bytes_moved: float = 0.0  # least traffic of one call of ours
     operations: float = 0.0  # floating-point operations of one call of ours
+    kept: dict[str, float] = field(default_factory=dict)  # who -> megabytes kept for the backward pass
 
 
 def optional(importer: Callable[[], object]) -> tuple[object | None, str]:
@@ -63,6 +64,10 @@ def cpu_name() -> str:
 
 BUDGET = float(os.environ.get("MAE3D_BENCH_SECONDS", "2"))
 """Seconds that one figure may take; a call that alone takes longer is still made at least once."""
+
+
+THREADS = tuple(int(count) for count in os.environ.get("MAE3D_BENCH_THREADS", "1 2").split())
+"""Numbers of threads; on a machine that is busy with other work only the CPU time of one thread means something."""
 
 
 def measure(call: Call, threads: int, budget_s: float = BUDGET, max_calls: int = 30) -> float:
@@ -124,7 +129,7 @@ def rate(case: Case, milliseconds: float) -> str:
     return "; ".join(texts)
 
 
-def run(title: str, cases: list[Case], threads: tuple[int, ...] = (1, 2)) -> str:
+def run(title: str, cases: list[Case], threads: tuple[int, ...] = THREADS) -> str:
     """Time all cases and return (and print) a markdown section."""
     if torch.cuda.is_available():
         return run_on_device(title, cases)
@@ -146,6 +151,8 @@ def compare(case: Case, ours: float, peers: dict[str, float]) -> tuple[str, str]
     best = min(peers, key=peers.__getitem__) if peers else None
     listing = ", ".join(f"{name} {value:.2f}" for name, value in sorted(peers.items(), key=lambda pair: pair[1]))
     listing += "".join(f", {name} absent ({why})" for name, why in case.absent.items())
+    if case.kept:
+        listing += "; kept for backward: " + ", ".join(f"{who} {size:.0f} MB" for who, size in case.kept.items())
     return (f"{best} {peers[best]:.2f} | {peers[best] / ours:.2f}x" if best else "- | -"), listing
 
 

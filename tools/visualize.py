@@ -27,7 +27,8 @@ from torch import Tensor, nn
 
 from mae3d.checkpoints import load_pretrained
 from mae3d.datasets.lidar import collate_packed
-from mae3d.datasets.lidar.point_files import check_points, read_bin
+from mae3d.datasets.lidar.point_files import check_points
+from mae3d.datasets.lidar.sequence_folder import read_point_file
 from mae3d.engine.config import load_config
 from mae3d.engine.features import inputs_of
 from mae3d.errors import ConfigError, Mae3dError
@@ -57,7 +58,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--index", type=int, default=0, help="which sample of the data set")
     parser.add_argument("--seed", type=int, default=0, help="seed of the mask and of random weights")
     parser.add_argument("--dataset", nargs="+", action=DictAction, metavar="KEY=VALUE", help="another data set")
-    parser.add_argument("--points", type=Path, help="raw float32 file instead of a data set")
+    parser.add_argument("--points", type=Path, help="a .npz, .npy or raw float32 file instead of a data set")
     parser.add_argument("--columns", type=int, default=4, help="values of a point in --points, x y z first")
     parser.add_argument("--axes", choices=sorted(AXES), default="ahead-left", help="directions of x and y in --points")
     parser.add_argument("--cfg-options", nargs="+", action=DictAction, metavar="KEY=VALUE", help="single config values")
@@ -77,7 +78,7 @@ def main() -> None:
 def draw(cfg: Config, options: argparse.Namespace) -> Path:
     """Build the model, take the sample, look at it, save."""
     model = load_model(cfg, options.checkpoint, options.seed)
-    title, batch = read_file(options, model) if options.points else read_sample(cfg, options, model)
+    title, batch = read_file(cfg, options, model) if options.points else read_sample(cfg, options, model)
     path = options.out or Path(f"{'detections' if isinstance(model, Detector) else 'reconstruction'}.{options.format}")
     if "offsets" not in batch:
         if options.format != "png":
@@ -149,17 +150,16 @@ def read_sample(cfg: Config, options: argparse.Namespace, model: nn.Module) -> t
     return name, next(iter(Runner.build_dataloader(loader)))
 
 
-def read_file(options: argparse.Namespace, model: nn.Module) -> tuple[str, dict[str, Any]]:
-    """Name and batch of one raw file: x y z and, for models that take it, intensity (column 3) and a lag of 0."""
-    rows = check_points(read_bin(options.points, options.columns), options.points)
+def read_file(cfg: Config, options: argparse.Namespace, model: nn.Module) -> tuple[str, dict[str, Any]]:
+    """Name and batch of one file, with the columns that the config's data set gives: x y z, intensity, a lag of 0."""
+    rows = check_points(read_point_file(options.points, options.columns), options.points)
     ahead, left, sign = AXES[options.axes]
-    wanted = model.tokenizer.encoder.in_channels
-    points = np.zeros((len(rows), wanted), dtype=np.float32)
-    points[:, 0], points[:, 1], points[:, 2] = rows[:, ahead], sign * rows[:, left], rows[:, 2]
-    if wanted > 4:
-        points[:, 3] = rows[:, 3]
+    data = (cfg.val_dataloader if isinstance(model, Detector) else cfg.train_dataloader).dataset
+    columns = [rows[:, ahead], sign * rows[:, left], rows[:, 2]]
+    columns += [rows[:, 3]] * len(data.get("features", ("intensity",)))
+    columns += [np.zeros(len(rows), dtype=np.float32)] * data.get("lag", data.get("sweeps", 1) > 1)
     sample = {
-        "points": torch.from_numpy(points),
+        "points": torch.from_numpy(np.stack(columns, axis=1)),
         "boxes": torch.zeros(0, 9),
         "box_labels": torch.zeros(0, dtype=torch.int64),
         "box_points": torch.zeros(0, dtype=torch.int64),

@@ -224,3 +224,25 @@ def test_wrong_options_are_named(simulated):
         NuScenes(simulated, "mini_train", features=("colour",))
     with pytest.raises(ConfigError, match="sweeps must be"):
         NuScenes(simulated, "mini_train", sweeps=0)
+
+
+def test_tables_of_other_sensors_and_scenes_are_left_out_and_processes_change_nothing(simulated, tmp_path):
+    root, _ = damaged(simulated, tmp_path)
+    folder = root / "v1.0-mini"
+    tables = {n: json.loads((folder / f"{n}.json").read_text()) for n in ("sensor", "calibrated_sensor", "sample_data")}
+    tables["sensor"].append({"token": "camera", "channel": "CAM_FRONT", "modality": "camera"})
+    tables["calibrated_sensor"].append({**tables["calibrated_sensor"][0], "token": "eye", "sensor_token": "camera"})
+    for record in tables["sample_data"][:30]:
+        other = {"token": f"image {record['token']}", "calibrated_sensor_token": "eye", "ego_pose_token": "nowhere"}
+        tables["sample_data"].append({**record, **other, "filename": "samples/CAM_FRONT/x.jpg"})
+    for name, records in tables.items():
+        (folder / f"{name}.json").write_text(json.dumps(records))
+    told = []
+    index = read_nuscenes(root, "mini_train", workers=2, progress=lambda done, total: told.append((done, total)))
+    plain = read_nuscenes(simulated, "mini_train")
+    for name in ("token", "file", "sweep_file", "world_from_sensor", "boxes", "labels", "tracks", "num_points"):
+        np.testing.assert_array_equal(getattr(index, name), getattr(plain, name))
+    scenes = len(set(plain.sequence))
+    assert told == [(number + 1, scenes) for number in range(scenes)]
+    with pytest.raises(ConfigError, match="not 'training'"):
+        read_nuscenes(root, "training")

@@ -34,6 +34,17 @@ def test_a_raw_file_is_drawn(repository, cloud, tmp_path):
     assert (tmp_path / "picture.png").read_bytes()[:4] == b"\x89PNG"
 
 
+@pytest.mark.parametrize("config", [CONFIG, "configs/r_mae/r-mae_tiny_30e_simulated.py"])
+def test_an_archive_is_drawn_by_either_system(repository, cloud, tmp_path, config):
+    np.savez(tmp_path / "frame.npz", points=cloud)
+    done = run(repository, "--points", tmp_path / "frame.npz", "-o", tmp_path / "picture.png", config=config)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "picture.png").exists()
+    wrong = run(repository, "--points", tmp_path / "absent.npz", config=config)
+    assert "DataError" in wrong.stderr
+    assert "absent.npz: file is missing" in wrong.stderr
+
+
 def test_a_sample_of_another_data_set_is_drawn_and_a_wrong_number_is_named(repository, cloud, tmp_path):
     cloud.tofile(tmp_path / "000000.bin")
     cloud.tofile(tmp_path / "000001.bin")

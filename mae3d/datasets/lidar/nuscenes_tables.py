@@ -5,6 +5,8 @@ Source: nuScenes devkit, ``utils/splits.py`` and ``eval/detection/utils.py``.
 
 from __future__ import annotations
 
+from mae3d.errors import ConfigError
+
 TABLES = (
     "category",
     "attribute",
@@ -88,7 +90,13 @@ ATTRIBUTES = (
 
 
 def scene_names(split: str) -> list[str]:
-    """Scenes of "train", "val", "test", "mini_train" or "mini_val", in ascending order."""
+    """Scenes of "train", "val", "test", "mini_train" or "mini_val", in ascending order.
+
+    Raises:
+        ConfigError: an unknown split.
+    """
+    if split not in _SCENES:
+        raise ConfigError(f"nuScenes has the splits {', '.join(_SCENES)}, not {split!r}")
     names = []
     for part in _SCENES[split].split(","):
         first, _, last = part.partition("-")

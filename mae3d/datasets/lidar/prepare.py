@@ -205,10 +205,6 @@ def _nuscenes_splits(root: Path) -> list[str]:
     return [split for version, splits in versions.items() if (root / version).is_dir() for split in splits]
 
 
-def _read_nuscenes(root: Path, split: str, **_: Any) -> FrameIndex:
-    return read_nuscenes(root, split)
-
-
 def _listed(splits: Sequence[str]) -> Callable[[Path], list[str]]:
     return lambda root: [split for split in splits if (root / "ImageSets" / f"{split}.txt").is_file()]
 
@@ -235,10 +231,11 @@ def _read_argoverse2(root: Path, split: str, **options: Any) -> FrameIndex:
 DRIVE_SETS = {
     "nuscenes": DriveSet(
         _nuscenes_splits,
-        _read_nuscenes,
+        read_nuscenes,
         NuScenes,
         {"train": 28_130, "val": 6_019, "test": 6_008, "mini_train": 323, "mini_val": 81},
         "v1.0-trainval/, v1.0-mini/ or v1.0-test/ beside samples/ and sweeps/",
+        parallel=True,
     ),
     "kitti": DriveSet(
         _kitti_splits,

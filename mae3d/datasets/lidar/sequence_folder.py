@@ -165,11 +165,20 @@ class SequenceFolder(LidarDataset):
 
     def read_points(self, path: Path) -> np.ndarray:
         """x y z intensity."""
-        if path.suffix == ".bin":
-            return read_bin(path, 4)
-        if path.suffix == ".npy":
-            return _four_columns(read_npy(path, _HINT), path)
+        return read_point_file(path)
+
+
+def read_point_file(path: Path, columns: int = 4) -> np.ndarray:
+    """x y z intensity, float32 [N, 4], of a ``.npz`` or ``.npy`` file, or of a raw file with so many columns.
+
+    Raises:
+        DataError: a missing or damaged file, or one without points.
+    """
+    if path.suffix == ".npz":
         return _from_arrays(read_npz(path, _HINT), path)
+    if path.suffix == ".npy":
+        return _four_columns(read_npy(path, _HINT), path)
+    return _four_columns(read_bin(path, columns), path)
 
 
 def _from_arrays(arrays: dict[str, np.ndarray], path: Path) -> np.ndarray:
