@@ -56,6 +56,38 @@ def test_workers_change_nothing(simulated, database, tmp_path):
     np.testing.assert_array_equal(again.boxes, database.boxes)
 
 
+def test_an_interrupted_build_goes_on(simulated, database, tmp_path):
+    class Counting(NuScenes):
+        loaded = 0
+
+        def load(self, index):
+            type(self).loaded += 1
+            return super().load(index)
+
+    def stop(done, total):
+        if done == 3:
+            raise KeyboardInterrupt
+
+    data, path = Counting(simulated, "mini_train"), tmp_path / "objects.npz"
+    assert len(data) == 4
+    with pytest.raises(KeyboardInterrupt):
+        build_database(data, path, progress=stop, frames_per_part=2)
+    assert not path.exists()
+    Counting.loaded = 0
+    again = build_database(data, path, frames_per_part=2)
+    assert Counting.loaded == 2  # the first part was whole
+    for name in ("points", "offsets", "boxes", "labels", "tokens"):
+        np.testing.assert_array_equal(getattr(again, name), getattr(database, name))
+    assert not (tmp_path / "objects.parts").exists()
+
+    with pytest.raises(KeyboardInterrupt):
+        build_database(data, path, progress=stop, frames_per_part=2)
+    Counting.loaded = 0
+    two = build_database(Counting(simulated, "mini_train", sweeps=2), path, frames_per_part=2)
+    assert Counting.loaded == 4  # parts of other settings are not taken
+    assert two.points.shape[1] == again.points.shape[1] + 1
+
+
 def test_counted_points_are_those_of_the_annotations(shared_data):
     data = SequenceFolder(shared_data / "lidar" / "kitti_drive_0005")
     few = SequenceFolder(shared_data / "lidar" / "kitti_drive_0005")

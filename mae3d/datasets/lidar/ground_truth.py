@@ -7,6 +7,7 @@ memory and share).
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,7 @@ from mae3d.errors import ConfigError, DataError
 from mae3d.ops.points_in_boxes import points_in_boxes
 
 SCHEMA_VERSION = 1
+FRAMES_PER_PART = 500
 _HINT = "Make it with tools/prepare_data.py --ground-truth-database."
 
 
@@ -90,12 +92,18 @@ def points_path(path: Path) -> Path:
 
 
 def build_database(
-    dataset: LidarDataset, path: str | Path, *, workers: int = 0, progress: Progress | None = None
+    dataset: LidarDataset,
+    path: str | Path,
+    *,
+    workers: int = 0,
+    progress: Progress | None = None,
+    frames_per_part: int = FRAMES_PER_PART,
 ) -> GroundTruthDatabase:
     """Cut the objects of the scored classes out of all frames and write them.
 
     The points are those that ``dataset`` gives: build it with the sweeps, features and cropping that training uses,
-    and without transforms. Objects without a point are left out.
+    and without transforms. Objects without a point are left out. Parts of so many frames are kept beside the database
+    until it is whole, so that an interrupted build goes on where it stopped.
 
     Raises:
         ConfigError: the data set transforms its samples.
@@ -104,34 +112,77 @@ def build_database(
     path = Path(path)
     if dataset.transforms:
         raise ConfigError("build_database: the data set must not have transforms; they would end up in the database")
-    tables: list[tuple[np.ndarray, ...]] = []
+    parts = _Parts(dataset, path.with_name(f"{path.stem}.parts"), frames_per_part)
+    parts.write_missing(workers, progress)
+    tables, width, total = [], 0, 0
     with atomic_write(points_path(path)) as file:
-        width, total = 0, 0
-        for number, (points, counts, boxes, labels) in enumerate(_frames(dataset, workers)):
+        for number, part in enumerate(parts.read()):
+            points = part.pop("points")
             if number == 0:
                 width = points.shape[1]
                 _write_header(file, (0, width))
             file.write(points.astype("<f4").tobytes())
             total += len(points)
-            tables.append((counts, boxes, labels, np.full(len(boxes), str(dataset.frames.token[number]))))
-            if progress is not None:
-                progress(number + 1, len(dataset))
+            tables.append(part)
         if total == 0:
             raise DataError(f"{path}: none of the {len(dataset)} frames has an annotated object with points")
         file.seek(0)
         _write_header(file, (total, width))
-    counts, boxes, labels, tokens = (np.concatenate(columns) for columns in zip(*tables))
+    columns = {name: np.concatenate([part[name] for part in tables]) for name in ("boxes", "labels", "tokens")}
+    counts = np.concatenate([part["counts"] for part in tables])
     header = {"schema": SCHEMA_VERSION, "classes": dataset.classes}
     with atomic_write(path) as file:
-        np.savez_compressed(
-            file,
-            header=np.array(json.dumps(header)),
-            offsets=np.cumsum([0, *counts]),
-            boxes=boxes,
-            labels=labels,
-            tokens=tokens,
-        )
+        np.savez_compressed(file, header=np.array(json.dumps(header)), offsets=np.cumsum([0, *counts]), **columns)
+    parts.remove()
     return GroundTruthDatabase.load(path)
+
+
+class _Parts:
+    """Files of the objects of some frames each, with a note of the settings that they were made with."""
+
+    def __init__(self, dataset: LidarDataset, folder: Path, frames: int) -> None:
+        self.dataset, self.folder = dataset, folder
+        self.ranges = [(start, min(start + frames, len(dataset))) for start in range(0, len(dataset), frames)]
+        settings = (SCHEMA_VERSION, dataset.classes, dataset.sweeps, dataset.feature_columns, dataset.remove_close)
+        self.settings = json.dumps([*settings, frames, [str(dataset.frames.token[k]) for k in (0, -1)]])
+
+    def _path(self, start: int) -> Path:
+        return self.folder / f"{start:07d}.npz"
+
+    def _load(self, start: int) -> dict[str, np.ndarray] | None:
+        """A part, None where it is absent or of other settings."""
+        if not self._path(start).exists():
+            return None
+        part = read_npz(self._path(start), f"Delete {self.folder}.")
+        return part if str(part.pop("settings", "")) == self.settings else None
+
+    def write_missing(self, workers: int, progress: Progress | None) -> None:
+        """Cut out the objects of the frames that no part holds."""
+        missing = [(start, stop) for start, stop in self.ranges if self._load(start) is None]
+        wanted = [number for start, stop in missing for number in range(start, stop)]
+        done, found = len(self.dataset) - len(wanted), iter(_frames(self.dataset, wanted, workers))
+        for start, stop in missing:
+            rows = []
+            for number in range(start, stop):
+                points, counts, boxes, labels = next(found)
+                rows.append(
+                    (points, counts, boxes, labels, np.full(len(boxes), str(self.dataset.frames.token[number])))
+                )
+                done += 1
+                if progress is not None:
+                    progress(done, len(self.dataset))
+            names = ("points", "counts", "boxes", "labels", "tokens")
+            arrays = {name: np.concatenate(values) for name, values in zip(names, zip(*rows))}
+            with atomic_write(self._path(start)) as file:
+                np.savez(file, settings=np.array(self.settings), **arrays)
+
+    def read(self) -> Iterator[dict[str, np.ndarray]]:
+        """All parts in order."""
+        return (self._load(start) for start, _ in self.ranges)
+
+    def remove(self) -> None:
+        """Delete the parts, which are in the database now."""
+        shutil.rmtree(self.folder)
 
 
 def _write_header(file, shape: tuple[int, int]) -> None:
@@ -140,9 +191,9 @@ def _write_header(file, shape: tuple[int, int]) -> None:
     file.write(b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text.encode())
 
 
-def _frames(dataset: LidarDataset, workers: int) -> Iterator[tuple[np.ndarray, ...]]:
-    """Object points (relative to the centres), counts, boxes and labels of each frame."""
-    loader = DataLoader(dataset, batch_size=None, num_workers=workers)
+def _frames(dataset: LidarDataset, wanted: list[int], workers: int) -> Iterator[tuple[np.ndarray, ...]]:
+    """Object points (relative to the centres), counts, boxes and labels of each of the frames ``wanted``."""
+    loader = DataLoader(dataset, batch_size=None, sampler=wanted, num_workers=workers)
     for sample in loader:
         scored = sample["box_labels"] >= 0
         boxes, labels = sample["boxes"][scored], sample["box_labels"][scored]
