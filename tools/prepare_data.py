@@ -233,13 +233,15 @@ def prepare_simulated_drives(args: argparse.Namespace) -> LayoutReport:
     report = LayoutReport(args.root)
     writers = {
         "nuscenes": lambda root: write_nuscenes(
-            NuScenesPlan(root, train, val, args.frames, args.seed, args.sweeps), workers=args.workers
+            NuScenesPlan(root, train, val, args.frames, args.seed, args.sweeps, args.motion_distortion),
+            workers=args.workers,
         ),
         "kitti": lambda root: write_kitti(
-            KittiPlan(root, train * args.frames, val * args.frames, args.seed), workers=args.workers
+            KittiPlan(root, train * args.frames, val * args.frames, args.seed, args.motion_distortion),
+            workers=args.workers,
         ),
         "once": lambda root: write_once(
-            OncePlan(root, train, val, train, args.frames, args.seed), workers=args.workers
+            OncePlan(root, train, val, train, args.frames, args.seed, args.motion_distortion), workers=args.workers
         ),
     }
     for name in args.layouts:
@@ -329,6 +331,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
             command.add_argument("--scenes", type=int, nargs=2, default=(8, 2), metavar=("TRAIN", "VAL"))
             command.add_argument("--frames", type=int, default=20, help="(key) frames of a scene")
             command.add_argument("--sweeps", type=int, default=10, help="nuScenes sweeps written up to each key frame")
+            command.add_argument("--motion-distortion", action="store_true", help="leave sweeps as measured in motion")
     return parser.parse_args(arguments)
 
 

@@ -1,10 +1,12 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from mae3d.datasets.simulators.driving.bodies import SIZES, build_body, sample_size
 from mae3d.datasets.simulators.driving.scene import _collide, build_scene
 from mae3d.datasets.simulators.driving.sensors import HDL_32E, HDL_64E, SENSORS
-from mae3d.datasets.simulators.driving.simulate import record
+from mae3d.datasets.simulators.driving.simulate import MOMENTS, record
 from mae3d.ops.ray_cast import CYLINDER
 
 
@@ -93,8 +95,36 @@ def test_velocities_move_the_boxes():
 
 def test_compensation_removes_the_motion_of_the_vehicle():
     scene = next(s for s in (build_scene(seed, 5.0) for seed in range(50)) if s.ego_speed > 9)
+    scene = replace(scene, agents=[replace(agent, speed=0.0) for agent in scene.agents])
     compensated = next(record(scene, HDL_64E, 1, seed=0))
     raw = next(record(scene, HDL_64E, 1, seed=0, motion_distortion=True))
     assert len(compensated.points) == len(raw.points)
     shift = np.linalg.norm(compensated.points[:, :2] - raw.points[:, :2], axis=1)
     np.testing.assert_allclose(shift, compensated.lag * scene.ego_speed, atol=0.08)
+
+
+def test_traffic_moves_while_the_sensor_turns():
+    """With distortion, points on an agent lie where it was when they were measured."""
+    scene = next(s for s in (build_scene(seed, 5.0) for seed in range(50)) if s.ego_speed > 9)
+    sweep = next(record(scene, HDL_64E, 1, seed=0, start=1.0, motion_distortion=True))
+    poses = scene.ego_pose(sweep.time - sweep.lag)
+    turn = np.stack([np.stack([f(poses[:, 2]) for f in row], -1) for row in ((np.cos, np.sin), (np.sin, np.cos))], 1)
+    turn[:, 0, 1] *= -1
+    world = np.einsum("nij,nj->ni", turn, sweep.points[:, :2]) + poses[:, :2]
+
+    def outside(times):
+        """Metres by which points of fast cars stick out of the car's box at ``times``."""
+        found = []
+        for number, agent in enumerate(scene.agents):
+            own = sweep.owner == number
+            if agent.speed < 5 or own.sum() < 20:
+                continue
+            moved = world[own] - agent.start - times[own, None] * agent.velocity
+            c, s = np.cos(agent.heading), np.sin(agent.heading)
+            along = np.abs(moved @ [c, s]) - agent.size[0] / 2
+            found.append(along.max())
+        return max(found)
+
+    step = 13 / HDL_64E.rate_hz / MOMENTS  # what the fastest drives between two moments
+    assert outside(sweep.time - sweep.lag) < step / 2 + 0.1
+    assert outside(np.full(len(world), sweep.time)) > 0.25

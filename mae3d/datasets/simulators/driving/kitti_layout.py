@@ -45,12 +45,14 @@ class KittiPlan:
         train_frames: Number of training frames.
         val_frames: Number of validation frames.
         seed: Seed of everything.
+        motion_distortion: See :func:`record`.
     """
 
     root: Path
     train_frames: int
     val_frames: int
     seed: int = 0
+    motion_distortion: bool = False
 
     def __post_init__(self) -> None:
         if min(self.train_frames, self.val_frames) < 1:
@@ -66,7 +68,7 @@ def write_kitti(plan: KittiPlan, *, workers: int = 0) -> Path:
         DataError: the folder holds other data.
     """
     settings = {"layout": "kitti", "frames": [plan.train_frames, plan.val_frames], "seed": plan.seed}
-    claim_folder(plan.root, settings)
+    claim_folder(plan.root, settings | ({"motion_distortion": True} if plan.motion_distortion else {}))
     numbers = np.arange(plan.train_frames + plan.val_frames)
     # Training and validation frames never share a street.
     groups = [
@@ -75,7 +77,7 @@ def write_kitti(plan: KittiPlan, *, workers: int = 0) -> Path:
         for group in np.split(part, np.arange(FRAMES_PER_SCENE, len(part), FRAMES_PER_SCENE))
     ]
     tasks = [(group.tolist(), plan.seed * 1_000_003 + place) for place, group in enumerate(groups)]
-    run_parallel(partial(_write_scene, plan.root), tasks, workers=workers, progress=ProgressLine("scenes"))
+    run_parallel(partial(_write_scene, plan), tasks, workers=workers, progress=ProgressLine("scenes"))
     splits = {"train": numbers[: plan.train_frames], "val": numbers[plan.train_frames :], "trainval": numbers}
     for name, chosen in splits.items():
         _write(plan.root / "ImageSets" / f"{name}.txt", "".join(f"{n:06d}\n" for n in chosen))
@@ -87,9 +89,9 @@ def _write(path: Path, content: str | bytes) -> None:
         file.write(content.encode() if isinstance(content, str) else content)
 
 
-def _write_scene(root: Path, task: tuple[list[int], int]) -> None:
+def _write_scene(plan: KittiPlan, task: tuple[list[int], int]) -> None:
     numbers, seed = task
-    folder = root / "training"
+    folder = plan.root / "training"
     missing = [n for n in numbers if not (folder / "label_2" / f"{n:06d}.txt").exists()]  # written last
     if not missing:
         return
@@ -97,7 +99,8 @@ def _write_scene(root: Path, task: tuple[list[int], int]) -> None:
     for place, number in enumerate(numbers):
         if number not in missing:
             continue
-        sweep = next(record(scene, HDL_64E, 1, seed * FRAMES_PER_SCENE + place, start=place * SECONDS_APART))
+        options = {"start": place * SECONDS_APART, "motion_distortion": plan.motion_distortion}
+        sweep = next(record(scene, HDL_64E, 1, seed * FRAMES_PER_SCENE + place, **options))
         name = f"{number:06d}"
         _write(folder / "velodyne" / f"{name}.bin", sweep.points[:, :4].astype("<f4").tobytes())
         _write(folder / "calib" / f"{name}.txt", _calibration())

@@ -56,6 +56,7 @@ class NuScenesPlan:
         seed: Seed of everything.
         sweeps: Sweeps written of the 10 up to each key frame, the key frame included; fewer are quicker and smaller,
             and what is written is the same.
+        motion_distortion: See :func:`record`.
         version: Chosen from the counts: "v1.0-mini" holds up to 8 + 2 scenes, "v1.0-trainval" up to 700 + 150.
     """
 
@@ -65,6 +66,7 @@ class NuScenesPlan:
     key_frames: int = 20
     seed: int = 0
     sweeps: int = SWEEPS_PER_KEY_FRAME
+    motion_distortion: bool = False
     version: str = field(init=False)
 
     def __post_init__(self) -> None:
@@ -175,7 +177,7 @@ def _write_scene(task: tuple[NuScenesPlan, int, str]) -> dict[str, list[Record]]
     global_from_street = planar_pose(rng.uniform(300, 1500), rng.uniform(300, 1500), rng.uniform(-np.pi, np.pi))
     builder = _SceneBuilder(plan, number, name, global_from_street)
     written = [index for index in range(count) if -index % SWEEPS_PER_KEY_FRAME < plan.sweeps]
-    for index, sweep in zip(written, record(scene, HDL_32E, written, seed)):
+    for index, sweep in zip(written, record(scene, HDL_32E, written, seed, motion_distortion=plan.motion_distortion)):
         builder.add(index, sweep, scene.agents)
     return builder.finish()
 

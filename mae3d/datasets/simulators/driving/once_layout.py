@@ -51,6 +51,7 @@ class OncePlan:
         raw: Number of raw sequences; all three raw splits name them.
         frames: Frames of a sequence.
         seed: Seed of everything.
+        motion_distortion: See :func:`record`.
     """
 
     root: Path
@@ -59,6 +60,7 @@ class OncePlan:
     raw: int = 0
     frames: int = 20
     seed: int = 0
+    motion_distortion: bool = False
 
     def __post_init__(self) -> None:
         if min(self.train, self.val, self.frames) < 1 or self.raw < 0:
@@ -75,7 +77,8 @@ def write_once(plan: OncePlan, *, workers: int = 0) -> Path:
         DataError: the folder holds other data.
     """
     counts = {"train": plan.train, "val": plan.val, "raw": plan.raw, "frames": plan.frames}
-    claim_folder(plan.root, {"layout": "once", **counts, "seed": plan.seed})
+    settings = {"layout": "once", **counts, "seed": plan.seed}
+    claim_folder(plan.root, settings | ({"motion_distortion": True} if plan.motion_distortion else {}))
     names = [f"{number:06d}" for number in range(plan.train + plan.val + plan.raw)]
     run_parallel(
         partial(_write_sequence, plan), list(enumerate(names)), workers=workers, progress=ProgressLine("sequences")
@@ -103,7 +106,8 @@ def _write_sequence(plan: OncePlan, task: tuple[int, str]) -> None:
     world_from_street = planar_pose(rng.uniform(-500, 500), rng.uniform(-500, 500), rng.uniform(-np.pi, np.pi))
     records = []
     for place in range(plan.frames):
-        sweep = next(record(scene, PANDAR_40, 1, seed * 10_007 + place, start=place * SECONDS_APART))
+        options = {"start": place * SECONDS_APART, "motion_distortion": plan.motion_distortion}
+        sweep = next(record(scene, PANDAR_40, 1, seed * 10_007 + place, **options))
         frame = str(_FIRST_TIME + number * 1_000_000 + round(place * SECONDS_APART * 1000))
         _write(folder / "lidar_roof" / f"{frame}.bin", _points(sweep))
         entry = {"sequence_id": name, "frame_id": frame, "pose": _pose(world_from_street @ sweep.world_from_sensor)}

@@ -13,6 +13,8 @@ from mae3d.datasets.simulators.driving.sensors import SensorModel
 from mae3d.ops.ray_cast import GROUND, ray_cast
 
 ASPHALT = 0.2
+MOMENTS = 20
+"""Positions of moving traffic within one turn: every 18 degrees."""
 
 
 @dataclass(frozen=True)
@@ -57,8 +59,8 @@ def record(
         sweeps: Number of turns, or the numbers of those to record out of an unbroken drive.
         seed: Seed of noise and drop-out; a sweep depends on (seed, its number) alone.
         start: Time of the first sweep, seconds.
-        motion_distortion: Leave points as measured from a moving vehicle instead of compensating its motion during
-            the turn.
+        motion_distortion: Leave points as measured: the vehicle and the traffic move while the sensor turns. Otherwise
+            the traffic stands still during a turn and the vehicle's motion is compensated.
     """
     for number in range(sweeps) if isinstance(sweeps, int) else sweeps:
         rng = np.random.default_rng((seed, number))
@@ -71,21 +73,8 @@ def _sweep(scene: Scene, sensor: SensorModel, time: float, rng: np.random.Genera
     headings = sensor.azimuths + poses[:, 2]
     origins = np.column_stack((poses[:, :2], np.full(len(poses), sensor.height)))
     solids, owners = scene.solids(time)
+    ranges, index, cosine = _cast(scene, sensor, time - lag, origins, headings, moving=motion_distortion)
     elevations = np.radians(sensor.elevations)
-    as_tensor = lambda values: torch.from_numpy(np.ascontiguousarray(values, dtype=np.float32))  # noqa: E731
-    # Casting relative to the vehicle keeps float32 exact far along the street.
-    offset = np.array([*poses[-1, :2], 0.0])
-    shifted = solids[:, :8].copy()
-    shifted[:, 1:4] -= offset
-    hits = ray_cast(
-        as_tensor(origins - offset),
-        as_tensor(headings),
-        as_tensor(elevations),
-        as_tensor(shifted),
-        ground_z=0.0,
-        max_range=sensor.max_range,
-    )
-    ranges, index, cosine = (value.numpy() for value in hits)
     reflectivity = np.where(index == GROUND, ASPHALT, solids[np.maximum(index, 0), 8])
     seen = np.isfinite(ranges)
     seen &= rng.random(ranges.shape, dtype=np.float32) < sensor.return_probability(ranges, cosine, reflectivity)
@@ -111,6 +100,35 @@ def _sweep(scene: Scene, sensor: SensorModel, time: float, rng: np.random.Genera
         num_points=np.bincount(owner[owner >= 0], minlength=len(scene.agents)),
         world_from_sensor=world_from_sensor,
     )
+
+
+def _cast(
+    scene: Scene, sensor: SensorModel, times: np.ndarray, origins: np.ndarray, headings: np.ndarray, *, moving: bool
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Ranges, solids hit and cosines [columns, beams] of columns fired at ``times``.
+
+    With ``moving`` the traffic is moved on between :data:`MOMENTS` parts of the turn, else it stands where it ends.
+    """
+    as_tensor = lambda values: torch.from_numpy(np.ascontiguousarray(values, dtype=np.float32))  # noqa: E731
+    # Casting relative to the vehicle keeps float32 exact far along the street.
+    offset = np.array([*origins[-1, :2], 0.0])
+    elevations = as_tensor(np.radians(sensor.elevations))
+    parts = []
+    for columns in np.array_split(np.arange(len(times)), MOMENTS if moving else 1):
+        solids, _ = scene.solids(times[columns].mean() if moving else times[-1])
+        shifted = solids[:, :8].copy()
+        shifted[:, 1:4] -= offset
+        parts.append(
+            ray_cast(
+                as_tensor(origins[columns] - offset),
+                as_tensor(headings[columns]),
+                elevations,
+                as_tensor(shifted),
+                ground_z=0.0,
+                max_range=sensor.max_range,
+            )
+        )
+    return tuple(torch.cat(values).numpy() for values in zip(*parts))
 
 
 def _rotation(yaw: float) -> np.ndarray:
