@@ -30,7 +30,7 @@ model = dict(
     depth=8,
     num_heads=6,
     num_classes=3,
-    sampling=dict(sampler="ddpm", steps=250, clip=4.0),
+    sampling=dict(sampler="ddpm", steps=250, clip=3.0),
 )
 train_dataloader.update(batch_size=64)
 train_dataloader["dataset"].update(categories=["airplane", "car", "chair"])

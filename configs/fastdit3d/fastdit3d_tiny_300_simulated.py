@@ -33,7 +33,7 @@ model = dict(
     window_blocks=(0,),
     num_classes=2,
     masking=dict(type=OccupancyMasking, foreground_ratio=0.5, background_ratio=0.75),
-    sampling=dict(sampler="dpm-solver++", steps=20, clip=4.0),
+    sampling=dict(sampler="dpm-solver++", steps=20, clip=3.0),
 )
 train_dataloader.update(batch_size=16, num_workers=0, persistent_workers=False)
 train_dataloader["dataset"].update(categories=["car", "chair"], npoints=512)
