@@ -30,7 +30,7 @@ from mae3d.datasets.lidar import collate_packed
 from mae3d.datasets.lidar.point_files import check_points
 from mae3d.datasets.lidar.sequence_folder import read_point_file
 from mae3d.engine.config import load_config
-from mae3d.engine.features import inputs_of
+from mae3d.engine.features import context_of, inputs_of
 from mae3d.errors import ConfigError, Mae3dError
 from mae3d.models.heads.detection import Detector
 from mae3d.registry import DATASETS, MODELS
@@ -119,14 +119,15 @@ def reconstruct(model: nn.Module, batch: dict[str, Any], seed: int) -> tuple[Sce
     """What the model makes of a batch of one driving scene, and the scene's boxes."""
     batch = model.data_preprocessor(batch, training=False)
     generator = torch.Generator(device=batch["points"].device).manual_seed(seed)
-    return model.reconstruct(batch["points"], batch["offsets"], generator=generator), batch["boxes"]
+    scene = model.reconstruct(*inputs_of(model, batch), generator=generator, **context_of(model, batch))
+    return scene, batch["boxes"]
 
 
 @torch.no_grad()
 def detect(model: Detector, batch: dict[str, Any]) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
     """Points, boxes with points in them, and detections of a batch of one driving scene."""
     batch = model.data_preprocessor(batch, training=False)
-    (found,) = model(batch["points"], "predict", offsets=batch["offsets"])
+    (found,) = model(batch["points"], "predict", offsets=batch["offsets"], **context_of(model, batch))
     return batch["points"], batch["boxes"][batch["box_points"] > 0], found
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mae3d.checkpoints import dit3d, mae, mae_st, openpcdet, p3p, point_mae, r_mae, videomae, voxel_mae
+from mae3d.checkpoints import dit3d, gd_mae, mae, mae_st, openpcdet, p3p, point_mae, r_mae, videomae, voxel_mae
 from mae3d.checkpoints.key_map import check_fit
 from mae3d.checkpoints.layout import Layout
 from mae3d.errors import CheckpointError
@@ -17,11 +17,13 @@ SYSTEMS: dict[str, tuple[Layout, ...]] = {
     "dit3d": dit3d.LAYOUTS,
     "mae": mae.LAYOUTS,
     "mae-st": mae_st.LAYOUTS,
+    "gd-mae": gd_mae.GD_MAE,
     "openpcdet": openpcdet.LAYOUTS,
     "p3p": p3p.LAYOUTS,
     "point-mae": point_mae.LAYOUTS,
     "r-mae": r_mae.LAYOUTS,
     "videomae": videomae.LAYOUTS,
+    "t-mae": gd_mae.T_MAE,
     "voxel-mae": voxel_mae.LAYOUTS,
 }
 """System name, as typed on the command line -> its kinds of official files."""
@@ -64,7 +66,7 @@ def convert(system: str, official: Mapping[str, Tensor]) -> Conversion:
     Raises:
         CheckpointError: The kind is not recognised, or a tensor is missing, unexpected or of the wrong shape.
     """
-    layout = next((one for one in layouts_of(system) if one.official_marker in official), None)
+    layout = next((one for one in layouts_of(system) if one.is_official(official)), None)
     if layout is None:
         markers = ", ".join(f"{one.official_marker} ({one.kind})" for one in layouts_of(system))
         raise CheckpointError(
@@ -81,7 +83,7 @@ def export(system: str, ours: Mapping[str, Tensor]) -> Conversion:
     Raises:
         CheckpointError: As for :func:`convert`.
     """
-    layout = next((one for one in layouts_of(system) if one.our_marker in ours), None)
+    layout = next((one for one in layouts_of(system) if one.is_ours(ours)), None)
     if layout is None:
         markers = ", ".join(f"{one.our_marker} ({one.kind})" for one in layouts_of(system))
         raise CheckpointError(f"not a {system} model of ours: none of {markers} among its names")

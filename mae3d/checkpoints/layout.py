@@ -25,6 +25,8 @@ class Layout:
         constants: Official tensors that are no weights (counters): left out on reading, written with these values.
         prepare: Brings files to the layout that ``keys`` describe: older ones, or tensors to be split or joined.
         restore: Its inverse, for writing.
+        official_absent: Tensors that a file of this kind does not have, where others share the marker.
+        our_absent: The same in our names.
     """
 
     kind: str
@@ -37,3 +39,13 @@ class Layout:
     constants: Mapping[str, Tensor] = field(default_factory=dict)
     prepare: Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]] = dict
     restore: Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]] = dict
+    official_absent: tuple[str, ...] = ()
+    our_absent: tuple[str, ...] = ()
+
+    def is_official(self, state: Mapping[str, Tensor]) -> bool:
+        """Tell whether official weights are of this kind."""
+        return self.official_marker in state and not any(name in state for name in self.official_absent)
+
+    def is_ours(self, state: Mapping[str, Tensor]) -> bool:
+        """Tell whether weights in our names are of this kind."""
+        return self.our_marker in state and not any(name in state for name in self.our_absent)

@@ -66,6 +66,8 @@ def _layout(kind: str, marker: str, build) -> Layout:
         prefix="",
         constants={"global_step": torch.zeros(1, dtype=torch.int64)},
         prepare=to_spconv2,
+        official_absent=("backbone_3d.sst_blocks.0.conv_out.0.weight",),  # GD-MAE and T-MAE
+        our_absent=("encoder.stages.0.out.0.weight",),
     )
 
 

@@ -96,7 +96,7 @@ def _our_names(weights: dict[str, Tensor], own: Collection[str]) -> dict[str, Te
     """Weights in our names: as they are, or translated from the system that then fits the names ``own`` best."""
     candidates, refusals = [weights], []
     for system, layouts in SYSTEMS.items():
-        if any(layout.official_marker in weights for layout in layouts):
+        if any(layout.is_official(weights) for layout in layouts):
             try:
                 candidates.append(convert(system, weights).state)
             except CheckpointError as error:  # another system's file, or a damaged one

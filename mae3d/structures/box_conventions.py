@@ -42,8 +42,8 @@ def quaternion_yaw(rotation: Tensor) -> Tensor:
 
 
 def quaternion_matrix(rotation: Tensor) -> Tensor:
-    """Rotation matrices [..., 3, 3] of quaternions [..., 4] (w, x, y, z), any length."""
-    w, x, y, z = torch.nn.functional.normalize(rotation, dim=-1).unbind(-1)
+    """Rotation matrices [..., 3, 3] of quaternions [..., 4] (w, x, y, z), any length but 0, which gives NaN."""
+    w, x, y, z = (rotation / rotation.norm(dim=-1, keepdim=True)).unbind(-1)
     rows = (
         *(1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)),
         *(2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)),

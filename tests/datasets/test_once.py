@@ -99,3 +99,30 @@ def test_damaged_files_are_named(simulated, tmp_path):
         Once(root, "test")
     with pytest.raises(ConfigError, match="raw_small"):
         Once(root, "raw")
+
+
+def test_previous_frames_as_published(simulated):
+    """Two frames before; the second frame has one, the first none."""
+    index = read_once(simulated, "train")
+    data = Once(simulated, "train", previous={"gaps": (2,)}, remove_close=2.0)
+    lags = [index.frame(n).sweep_lag[data.previous.choose(n, None)] if n else 0.0 for n in range(4)]
+    np.testing.assert_allclose(lags, [0, 0.5, 1.0, 1.0], atol=1e-6)
+    assert [len(data[n]["previous_points"]) for n in range(4)] == [
+        len(Once(simulated, "train", remove_close=2.0)[other]["points"]) for other in (0, 0, 0, 1)
+    ]
+
+
+def test_frames_of_unknown_pose_have_no_sweeps_and_are_none(simulated, tmp_path):
+    root = tmp_path / "once"
+    shutil.copytree(simulated, root)
+    path = root / "data" / "000000" / "000000.json"
+    record = json.loads(path.read_text())
+    record["frames"][1]["pose"] = [0] * 7
+    path.write_text(json.dumps(record))
+    index = read_once(root, "train")
+    assert [len(index.frame(n).sweep_files) for n in range(4)] == [0, 0, 0, 1]
+    assert np.array_equal(np.abs(index.world_from_sensor[1, :3, :3]).sum(axis=0), [1, 1, 1])
+    record["frames"][1]["pose"] = [0, 0, 0, 0, 1, 2, 3]
+    path.write_text(json.dumps(record))
+    with pytest.raises(DataError, match="not finite"):
+        read_once(root, "train")

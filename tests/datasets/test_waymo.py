@@ -112,3 +112,11 @@ def test_damaged_files_are_named(root):
         Waymo(root, "train")
     with pytest.raises(ConfigError, match="splits train, val, test"):
         Waymo(root, "training")
+
+
+def test_previous_frames_reach_five_sweeps_back(root):
+    data = Waymo(root, "train", previous={"gaps": (5,)})
+    raw = Waymo(root, "train")
+    moved = data[5]["previous_points"]
+    assert moved[:, 0].tolist() == (raw[0]["points"][:, 0] - 10).tolist()  # two metres a sweep
+    assert moved[:, 3:].tolist() == raw[0]["points"][:, 3:].tolist()

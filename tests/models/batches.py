@@ -64,9 +64,17 @@ def video_batch(seed: int) -> Batch:
     return {"video": video, "label": torch.tensor([0, 1, 2, 3]), "index": torch.arange(4)}
 
 
+def lidar_pair_batch(seed: int) -> Batch:
+    """:func:`lidar_batch` with earlier frames of 180, 50 and 0 points."""
+    generator = torch.Generator().manual_seed(seed + 1000)
+    points = torch.rand(230, 4, generator=generator) * torch.tensor([16, 16, 4, 0.5]) - torch.tensor([8, 8, 2, 0])
+    return {**lidar_batch(seed), "previous_points": points, "previous_offsets": torch.tensor([0, 180, 230, 230])}
+
+
 BATCHES: dict[str, Callable[[int], Batch]] = {
     "points": point_batch,
     "lidar": lidar_batch,
+    "lidar_pair": lidar_pair_batch,
     "clouds": cloud_batch,
     "image": image_batch,
     "video": video_batch,

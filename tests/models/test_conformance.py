@@ -42,6 +42,11 @@ def inputs(model, batch):
     return {"inputs": batch[model.modality]}
 
 
+def frames(model, batch):
+    """What ``predict_masked`` takes of a batch: its points and, for two-frame models, those of the previous frame."""
+    return inputs(model, batch) | {key: batch[key] for key in getattr(model, "context", ())}
+
+
 def tensors(value):
     """The tensors in a tensor, or in a (named) tuple of tensors and Nones."""
     return [value] if isinstance(value, torch.Tensor) else [item for item in value if item is not None]
@@ -120,7 +125,7 @@ def test_same_seed_same_numbers(name):
 
 def test_another_seed_draws_another_mask(pretraining):
     model = build(pretraining).eval()
-    given = inputs(model, example_batch(model))
+    given = frames(model, example_batch(model))
     first, second = (model.predict_masked(**given, generator=torch.Generator().manual_seed(s)) for s in (1, 2))
     pairs = zip(tensors(first.prediction), tensors(second.prediction), strict=True)
     assert not all(torch.equal(a, b) for a, b in pairs)
@@ -128,7 +133,7 @@ def test_another_seed_draws_another_mask(pretraining):
 
 def test_a_drawn_mask_can_be_injected(pretraining):
     model = build(pretraining).eval()
-    given = inputs(model, example_batch(model))
+    given = frames(model, example_batch(model))
     drawn = model.predict_masked(**given, generator=torch.Generator().manual_seed(4))
     replayed = model.predict_masked(**given, mask=drawn.mask)
     assert replayed.mask is drawn.mask

@@ -7,6 +7,7 @@ from mae3d.datasets.lidar.frame_index import Frame, FrameIndex
 from mae3d.datasets.lidar.kitti import Kitti
 from mae3d.datasets.lidar.nuscenes import NuScenes
 from mae3d.datasets.lidar.once import Once
+from mae3d.datasets.lidar.previous_frame import PreviousFrame
 from mae3d.datasets.lidar.semantickitti import SemanticKitti
 from mae3d.datasets.lidar.sequence_folder import SequenceFolder
 from mae3d.datasets.lidar.simulated import SimulatedDrives
@@ -21,6 +22,7 @@ __all__ = [
     "LidarDataset",
     "NuScenes",
     "Once",
+    "PreviousFrame",
     "SemanticKitti",
     "SequenceFolder",
     "SimulatedDrives",

@@ -14,6 +14,7 @@ from torch import Tensor
 from mae3d.datasets.base import SampleDataset
 from mae3d.datasets.lidar.frame_index import Frame, FrameIndex
 from mae3d.datasets.lidar.point_files import check_points
+from mae3d.datasets.lidar.previous_frame import PreviousFrame
 from mae3d.errors import ConfigError, DataError
 from mae3d.registry import TRANSFORMS
 
@@ -23,7 +24,8 @@ class LidarDataset(SampleDataset):
 
     A sample holds ``points`` float32 [N, C] (x y z, the columns of ``features``, then ``lag`` in seconds where sweeps
     are used; frame: x ahead, y left, z up at the sensor, metres), ``boxes`` float32 [M, 9], ``box_labels`` int64 [M],
-    ``box_points`` int64 [M], ``world_from_sensor`` float64 [4, 4] and ``index``.
+    ``box_points`` int64 [M], ``world_from_sensor`` float64 [4, 4] and ``index``; with ``previous`` also
+    ``previous_points`` float32 [N', C], an earlier frame moved into this one.
 
     Args:
         root: Folder of the data set.
@@ -35,6 +37,8 @@ class LidarDataset(SampleDataset):
         remove_close: Points within this many metres of the sensor in both x and y are dropped, None keeps all.
         close_in: "all" drops such points from the frame too, "sweeps" from earlier sweeps alone, as OpenPCDet does.
         lag: Append the age of each point in seconds; default: when ``sweeps`` > 1.
+        previous: Which earlier frame comes with each, a :class:`PreviousFrame` or its arguments; needs poses and
+            ``sweeps`` 1.
         transforms: Callables ``(sample, numpy Generator) -> sample``, or their configs.
         **options: ``seed`` and ``on_error`` of :class:`SampleDataset`.
     """
@@ -53,6 +57,7 @@ class LidarDataset(SampleDataset):
         remove_close: float | None = None,
         close_in: Literal["all", "sweeps"] = "all",
         lag: bool | None = None,
+        previous: PreviousFrame | dict[str, Any] | None = None,
         transforms: Sequence[Any] = (),
         **options: Any,
     ) -> None:
@@ -69,6 +74,11 @@ class LidarDataset(SampleDataset):
         unknown = [name for name in features if name not in self.columns]
         if unknown:
             raise ConfigError(f"{type(self).__name__}: no features {unknown}, the files hold {list(self.columns)}")
+        self.previous = PreviousFrame(**previous) if isinstance(previous, dict) else previous
+        if self.previous is not None:
+            if sweeps > 1:
+                raise ConfigError(f"{type(self).__name__}: previous needs sweeps=1, got {sweeps}")
+            index = self.previous.usable(index)
         self.root = Path(root)
         self.frames = index
         self.classes = index.classes
@@ -98,8 +108,10 @@ class LidarDataset(SampleDataset):
         points = self.gather_points(frame, generator)
         if len(points) == 0:
             raise DataError(f"{self.root / frame.file}: no point is farther than {self.remove_close} m from the sensor")
-        sample = {
-            "points": torch.from_numpy(points),
+        sample: dict[str, Any] = {"points": torch.from_numpy(points)}
+        if self.previous is not None:
+            sample["previous_points"] = torch.from_numpy(self.gather_previous(frame, generator))
+        sample |= {
             "boxes": torch.from_numpy(frame.boxes.astype(np.float32)),
             "box_labels": torch.from_numpy(frame.labels.copy()),
             "box_points": torch.from_numpy(frame.num_points.copy()),
@@ -116,6 +128,21 @@ class LidarDataset(SampleDataset):
         for number in self._choose_sweeps(len(frame.sweep_files), generator):
             rows = self._read(frame.sweep_files[number], True)
             parts.append((rows, frame.sweep_lag[number], frame.sensor_from_sweep[number]))
+        return self._join(parts)
+
+    def gather_previous(self, frame: Frame, generator: np.random.Generator) -> np.ndarray:
+        """Points of the frame before, moved into ``frame``, float32 [N', C]."""
+        number = self.previous.choose(len(frame.sweep_files), generator)
+        if number is None:
+            return self._join([(self._read(frame.file, True), 0.0, None)])
+        file = frame.sweep_files[number]
+        points = self._join([(self._read(file, True), frame.sweep_lag[number], frame.sensor_from_sweep[number])])
+        if len(points) == 0:
+            raise DataError(f"{self.root / file}: no point is farther than {self.remove_close} m from the sensor")
+        return points
+
+    def _join(self, parts: Sequence[tuple[np.ndarray, float, np.ndarray | None]]) -> np.ndarray:
+        """Rows of files, their age and the matrix that moves them into the frame -> float32 [N, C]."""
         features = len(self.feature_columns)
         width = 3 + features + self.lag
         gathered = np.empty((sum(len(rows) for rows, _, _ in parts), width), dtype=np.float32)
@@ -125,7 +152,7 @@ class LidarDataset(SampleDataset):
             if matrix is None:
                 target[:, :3] = rows[:, :3]
             else:
-                _move(rows, matrix, target)
+                move_points(rows, matrix, target)
             for place, column in enumerate(self.feature_columns, start=3):
                 target[:, place] = rows[:, column]
             target[:, 3 + features :] = lag
@@ -149,8 +176,8 @@ class LidarDataset(SampleDataset):
         return points.take(np.flatnonzero(~close), axis=0) if close.any() else points
 
 
-def _move(rows: np.ndarray, matrix: np.ndarray, target: np.ndarray) -> None:
-    """Write coordinates of ``rows`` [N, 3+] in another frame to ``target`` [N, 3+].
+def move_points(rows: np.ndarray, matrix: np.ndarray, target: np.ndarray) -> None:
+    """Write coordinates of ``rows`` [N, 3+] in another frame to ``target`` [N, 3+], which may be ``rows`` itself.
 
     A column at a time: faster than a product with 3 x 3 numbers.
     """
@@ -173,10 +200,14 @@ def collate_packed(samples: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
     Returns:
         ``points`` [T, C] and ``offsets`` int64 [B + 1]; ``boxes`` [K, 9], ``box_labels`` [K], ``box_points`` [K] and
-        ``box_offsets`` [B + 1]; ``world_from_sensor`` [B, 4, 4]; ``index`` [B].
+        ``box_offsets`` [B + 1]; ``world_from_sensor`` [B, 4, 4]; ``index`` [B]; of samples with an earlier frame also
+        ``previous_points`` [T', C] and ``previous_offsets`` [B + 1].
     """
     batch: dict[str, Any] = {}
-    for name, offsets in (("points", "offsets"), ("boxes", "box_offsets")):
+    packed = [("points", "offsets"), ("boxes", "box_offsets")]
+    if "previous_points" in samples[0]:
+        packed.append(("previous_points", "previous_offsets"))
+    for name, offsets in packed:
         values = [sample[name] for sample in samples]
         batch[name] = torch.cat(values)
         batch[offsets] = _offsets(values)

@@ -218,6 +218,8 @@ def _check_frame(dataset: str, frame: Frame) -> None:
         rotation = poses[:, :3, :3]
         if np.abs(rotation @ rotation.transpose(0, 2, 1) - np.eye(3)).max(initial=0) > 1e-3:
             raise DataError(f"{where}: the pose of {name} is not rigid: its rotation is not orthonormal")
+        if (np.linalg.det(rotation) < 0).any():
+            raise DataError(f"{where}: the pose of {name} is not rigid: it mirrors, as left-handed axes do")
     if not np.isfinite(frame.boxes[:, :7]).all():
         raise DataError(f"{where}: an annotated box is not finite")
     if not len(frame.boxes) == len(frame.labels) == len(frame.num_points) == len(frame.tracks):

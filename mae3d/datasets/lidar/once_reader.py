@@ -37,7 +37,7 @@ def read_once(
     """Index of a split.
 
     "train" and "val" keep annotated frames that show an object, as the published loaders do; "test" and the raw
-    splits keep all frames and have no boxes.
+    splits keep all frames and have no boxes. A frame whose pose is all zeros has no sweeps and is none.
 
     Args:
         root: Folder that holds ``ImageSets/`` and ``data/``.
@@ -68,7 +68,8 @@ def _sequence(root: Path, name: str, labelled: bool, max_sweeps: int) -> list[Fr
     try:
         records = json.loads(path.read_bytes())["frames"]
         times = np.array([int(record["frame_id"]) for record in records]) * 1e-3
-        poses = _poses(np.array([record["pose"] for record in records], dtype=np.float64).reshape(-1, 7))
+        rows = np.array([record["pose"] for record in records], dtype=np.float64).reshape(-1, 7)
+        poses, known = _poses(rows), rows.any(axis=1)
         boxes = [_boxes(record) for record in records]
     except (ValueError, KeyError, TypeError) as error:
         raise DataError(f"{path}: not a sequence of ONCE ({type(error).__name__}: {error}). {_HINT}") from error
@@ -80,7 +81,7 @@ def _sequence(root: Path, name: str, labelled: bool, max_sweeps: int) -> list[Fr
             file=files[row],
             time=float(times[row]),
             world_from_sensor=poses[row],
-            **earlier_sweeps(files, times, poses, row, max_sweeps, MAX_GAP),
+            **earlier_sweeps(files, times, poses, row, max_sweeps, MAX_GAP, known),
             **boxes[row],
         )
         for row, record in enumerate(records)
@@ -89,7 +90,11 @@ def _sequence(root: Path, name: str, labelled: bool, max_sweeps: int) -> list[Fr
 
 
 def _poses(rows: np.ndarray) -> np.ndarray:
-    """Rows (quaternion x y z w, translation) -> world from our axes, float64 [F, 4, 4]."""
+    """Rows (quaternion x y z w, translation) -> world from our axes, float64 [F, 4, 4].
+
+    Rows of zeros stand for a pose that is not known and give the identity.
+    """
+    rows = np.where(rows.any(axis=1, keepdims=True), rows, np.eye(7)[3])
     poses = np.tile(np.eye(4), (len(rows), 1, 1))
     poses[:, :3, :3] = quaternion_matrix(torch.from_numpy(rows[:, [3, 0, 1, 2]])).numpy()
     poses[:, :3, 3] = rows[:, 4:]

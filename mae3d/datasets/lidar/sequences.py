@@ -13,7 +13,13 @@ from mae3d.datasets.lidar.frame_index import Frame
 
 
 def earlier_sweeps(
-    files: Sequence[str], times: np.ndarray, poses: np.ndarray, number: int, max_sweeps: int, max_gap: float
+    files: Sequence[str],
+    times: np.ndarray,
+    poses: np.ndarray,
+    number: int,
+    max_sweeps: int,
+    max_gap: float,
+    known: np.ndarray | None = None,
 ) -> dict[str, Any]:
     """Fields ``sweep_files``, ``sensor_from_sweep`` and ``sweep_lag`` of frame ``number`` of a drive.
 
@@ -24,9 +30,13 @@ def earlier_sweeps(
         number: The frame.
         max_sweeps: Point files of a frame, its own included.
         max_gap: Sweeps stop where neighbours are further apart, seconds.
+        known: Bool [F], False for frames without a pose; sweeps stop there too.
     """
     first = max(0, number - max_sweeps + 1)
-    wide = np.flatnonzero(np.diff(times[first : number + 1]) > max_gap)
+    apart = np.diff(times[first : number + 1]) > max_gap
+    if known is not None:
+        apart |= ~(known[first:number] & known[number])
+    wide = np.flatnonzero(apart)
     chosen = np.arange(number - 1, first + (wide[-1] if len(wide) else -1), -1)
     return {
         "sweep_files": [files[n] for n in chosen],

@@ -37,7 +37,7 @@ def read_waymo(
     split: str,
     *,
     processed: str = PROCESSED,
-    max_sweeps: int = 5,
+    max_sweeps: int = 6,
     workers: int = 0,
     progress: Progress | None = None,
 ) -> FrameIndex:

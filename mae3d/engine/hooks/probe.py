@@ -14,7 +14,7 @@ from mmengine.runner import Runner
 from mmengine.runner.base_loop import BaseLoop
 from torch.utils.data import DataLoader
 
-from mae3d.engine.features import extract_features, inputs_of, quiet
+from mae3d.engine.features import context_of, extract_features, inputs_of, quiet
 from mae3d.engine.hooks.stateful import StatefulHook
 from mae3d.engine.loops import counts_epochs
 from mae3d.engine.sampling import seeded
@@ -140,7 +140,7 @@ class ReconstructionHook(_EveryFewEpochs):
             batch = model.data_preprocessor(self._batch, training=False)
             inputs = inputs_of(model, batch)
             generator = torch.Generator(device=inputs[0].device).manual_seed(0)
-            result = model.reconstruct(*inputs, generator=generator).to("cpu")
+            result = model.reconstruct(*inputs, generator=generator, **context_of(model, batch)).to("cpu")
         if is_main_process():
             self._draw(runner, step, result)
 

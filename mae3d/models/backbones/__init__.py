@@ -2,8 +2,10 @@
 
 from mae3d.models.backbones.bev import SECONDFPN, AttachedConvs, BaseBEVBackbone, BEVSequential, bev_map
 from mae3d.models.backbones.dit import DiT, DiTOutput
+from mae3d.models.backbones.dense_fusion import DenseFusion
 from mae3d.models.backbones.sparse_voxel import VoxelBackBone8x, VoxelResBackBone8x
 from mae3d.models.backbones.sst import SSTBackbone
+from mae3d.models.backbones.sst_pyramid import SiamWCA, SSTPyramid
 from mae3d.models.backbones.vit import ViT
 
 __all__ = [
@@ -13,7 +15,10 @@ __all__ = [
     "BaseBEVBackbone",
     "DiT",
     "DiTOutput",
+    "DenseFusion",
     "SSTBackbone",
+    "SSTPyramid",
+    "SiamWCA",
     "ViT",
     "VoxelBackBone8x",
     "VoxelResBackBone8x",

@@ -17,8 +17,11 @@ from mae3d.structures.voxels import Voxels
 _norm = partial(nn.BatchNorm2d, eps=1e-3, momentum=0.01)
 
 
-def bev_map(features: Tensor | SparseTensor | Voxels) -> Tensor:
-    """Dense bird's-eye map [B, C, H (y), W (x)] of whatever a 3D backbone gives; a map stays as it is."""
+def bev_map(features: Tensor | SparseTensor | Voxels | list[SparseTensor]) -> Tensor | list[SparseTensor]:
+    """Dense bird's-eye map [B, C, H (y), W (x)] of whatever a 3D backbone gives.
+
+    A map stays as it is, and so does a pyramid of sparse tensors, which :class:`DenseFusion` takes.
+    """
     if isinstance(features, SparseTensor):
         return fold_height(features)
     if isinstance(features, Voxels):

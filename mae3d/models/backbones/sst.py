@@ -8,18 +8,31 @@ window is attended at its own length, with equal results.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from mae3d.errors import ConfigError
-from mae3d.models.layers.block import Block
+from mae3d.models.layers.attention import Similarity
+from mae3d.models.layers.block import Block, CrossBlock
 from mae3d.models.layers.grouping import within_limit
 from mae3d.models.layers.windows import WindowPlan, WindowPosition, permute_rows, plan_windows
 from mae3d.ops.window import window_partition
 from mae3d.registry import MODELS
 from mae3d.structures import VoxelGrid, Voxels
+
+
+def initialize_block(block: Block | CrossBlock, initialization: Literal["xavier", "torch"]) -> None:
+    """Xavier matrices, zero biases in attention; biases of the MLPs keep torch's default, as published."""
+    if initialization not in ("xavier", "torch"):
+        raise ConfigError(f'SST: initialization must be "xavier" or "torch", got {initialization!r}')
+    projections = (block.attn.proj, block.mlp.fc1, block.mlp.fc2) if initialization == "xavier" else ()
+    for layer in (block.attn.qkv, *projections):
+        nn.init.xavier_uniform_(layer.weight)
+    nn.init.zeros_(block.attn.qkv.bias)
+    nn.init.zeros_(block.attn.proj.bias)
 
 
 @MODELS.register_module()
@@ -37,6 +50,9 @@ class SSTBackbone(nn.Module):
         mlp_ratio: Hidden width of the MLPs over C.
         temperature: Of the position encoding.
         norm_eps: Epsilon of every LayerNorm.
+        similarity: "dot" or "cosine", see :class:`Attention`.
+        initialization: "xavier" for every matrix, as Voxel-MAE; "torch" leaves linear layers at torch's default and has
+            Xavier for the input projections of attention alone, as GD-MAE.
         max_window_tokens: In training, windows with more voxels lose random ones for good: first in the whole windows,
             then, of the survivors, in the shifted ones. The published fine-tuning uses 250 of 256. None keeps all.
         gradient_checkpointing: Recompute layers in the backward pass instead of keeping their activations.
@@ -52,6 +68,8 @@ class SSTBackbone(nn.Module):
         mlp_ratio: float = 2.0,
         temperature: float = 10000.0,
         norm_eps: float = 1e-5,
+        similarity: Similarity = "dot",
+        initialization: Literal["xavier", "torch"] = "xavier",
         max_window_tokens: int | None = None,
         gradient_checkpointing: bool = False,
     ) -> None:
@@ -67,19 +85,11 @@ class SSTBackbone(nn.Module):
         self.gradient_checkpointing = gradient_checkpointing
         self.position = WindowPosition(embed_dim, self.window, temperature)
         self.blocks = nn.ModuleList(
-            Block(embed_dim, num_heads, mlp_ratio=mlp_ratio, norm="post", norm_eps=norm_eps)
+            Block(embed_dim, num_heads, mlp_ratio=mlp_ratio, norm="post", norm_eps=norm_eps, similarity=similarity)
             for _ in range(self.num_layers)
         )
-        self._initialize()
-
-    def _initialize(self) -> None:
-        """Xavier for every matrix, zero biases in attention; biases of the MLPs keep torch's default, as published."""
-        for parameter in self.parameters():
-            if parameter.dim() > 1:
-                nn.init.xavier_uniform_(parameter)
         for block in self.blocks:
-            nn.init.zeros_(block.attn.qkv.bias)
-            nn.init.zeros_(block.attn.proj.bias)
+            initialize_block(block, initialization)
 
     def forward(self, voxels: Voxels, generator: torch.Generator | None = None) -> Voxels:
         """Voxels with features [V, C] -> the same voxels with new ones (fewer where ``max_window_tokens`` dropped).

@@ -1,6 +1,7 @@
-"""Multi-head self-attention over dense or packed tokens.
+"""Multi-head attention over dense or packed tokens.
 
-:func:`attention` is the one place that computes a softmax of similarities; every backbone goes through it.
+:func:`attention` and, for two sets of tokens, :func:`cross_attention` are the places that compute a softmax of
+similarities; every backbone goes through them.
 """
 
 from __future__ import annotations
@@ -12,9 +13,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mae3d.errors import ConfigError
-from mae3d.models.layers.packing import Packing
+from mae3d.models.layers.packing import JointPacking, Packing
 
 QkvBias = Literal["none", "q_v", "full"]
+Similarity = Literal["dot", "cosine"]
 
 
 def attention(
@@ -56,12 +58,14 @@ def _per_run(query: Tensor, key: Tensor, value: Tensor, packing: Packing) -> Ten
     return torch.cat(results)
 
 
-def _variable_length(query: Tensor, key: Tensor, value: Tensor, packing: Packing) -> Tensor:
+def _variable_length(
+    query: Tensor, key: Tensor, value: Tensor, packing: Packing, key_packing: Packing | None = None
+) -> Tensor:
     from torch.nn.attention.varlen import varlen_attn
 
-    offsets = packing.offsets.to(torch.int32)
-    longest = packing.max_length
-    return varlen_attn(query, key, value, offsets, offsets, longest, longest)
+    keys = packing if key_packing is None else key_packing
+    offsets = (side.offsets.to(torch.int32) for side in (packing, keys))
+    return varlen_attn(query, key, value, *offsets, packing.max_length, keys.max_length)
 
 
 def _jagged(query: Tensor, key: Tensor, value: Tensor, packing: Packing) -> Tensor:
@@ -73,6 +77,42 @@ def _jagged(query: Tensor, key: Tensor, value: Tensor, packing: Packing) -> Tens
     return nested.transpose(1, 2).values()
 
 
+def cross_attention(query: Tensor, key: Tensor, value: Tensor, joint: JointPacking) -> Tensor:
+    """As :func:`attention`, from the tokens of one set to those of another, within each window.
+
+    Args:
+        query: [Tq, H, D], packed by ``joint.query``.
+        key: [Tk, H, D], packed by ``joint.key``.
+        value: Same shape as ``key``.
+        joint: Layout of both; every window holds a row of each.
+
+    Returns:
+        [Tq, H, D].
+    """
+    if query.shape[0] == 0:
+        return query
+    if query.is_cuda and query.dtype in (torch.float16, torch.bfloat16):
+        return _variable_length(query, key, value, joint.query, joint.key)
+    return _padded(query, key, value, joint)
+
+
+def _padded(query: Tensor, key: Tensor, value: Tensor, joint: JointPacking) -> Tensor:
+    """One dense call per bucket of windows, padded to the bucket's length: a window's two counts rarely agree."""
+    slots = joint.slots
+    sizes = [length * windows for length, windows in slots.buckets]
+
+    def spread(rows: Tensor, places: Tensor) -> tuple[Tensor, ...]:
+        return rows.new_zeros(sum(sizes), *rows.shape[1:]).index_copy(0, places, rows).split(sizes)
+
+    sides = spread(query, slots.query), spread(key, slots.key), spread(value, slots.key)
+    results = []
+    for (length, windows), filled, *rows in zip(slots.buckets, slots.filled.split(sizes), *sides):
+        heads = (part.unflatten(0, (windows, length)).transpose(1, 2) for part in rows)  # each [W, H, L, D]
+        mask = filled.view(windows, 1, 1, length)
+        results.append(F.scaled_dot_product_attention(*heads, attn_mask=mask).transpose(1, 2).flatten(0, 1))
+    return torch.cat(results)[slots.query]
+
+
 class Attention(nn.Module):
     """Self-attention with one fused projection.
 
@@ -81,15 +121,29 @@ class Attention(nn.Module):
         num_heads: Heads H; D = C / H.
         qkv_bias: "none", "full" (one bias of 3 C), or "q_v" (separate ``q_bias`` and ``v_bias``, the key has
             none), the three forms published ViTs use.
+        similarity: "dot" is scaled by 1 / sqrt(D). "cosine" compares directions and divides by one learned ``tau`` of
+            at least ``tau_min`` (Swin v2; SST with ``cosine=True``).
+        tau_min: Lowest divisor.
     """
 
-    def __init__(self, dim: int, num_heads: int, qkv_bias: QkvBias = "full") -> None:
+    def __init__(
+        self,
+        dim: int,
+        num_heads: int,
+        qkv_bias: QkvBias = "full",
+        similarity: Similarity = "dot",
+        tau_min: float = 0.01,
+    ) -> None:
         super().__init__()
         if dim % num_heads:
             raise ConfigError(f"Attention: dim {dim} must be a multiple of num_heads {num_heads}")
         if qkv_bias not in ("none", "q_v", "full"):
             raise ConfigError(f'Attention: qkv_bias must be "none", "q_v" or "full", got {qkv_bias!r}')
+        if similarity not in ("dot", "cosine"):
+            raise ConfigError(f'Attention: similarity must be "dot" or "cosine", got {similarity!r}')
         self.num_heads = num_heads
+        self.tau_min = tau_min
+        self.tau = nn.Parameter(torch.ones(1, 1, 1)) if similarity == "cosine" else None
         self.qkv = nn.Linear(dim, 3 * dim, bias=qkv_bias == "full")
         self.q_bias = nn.Parameter(torch.zeros(dim)) if qkv_bias == "q_v" else None
         self.v_bias = nn.Parameter(torch.zeros(dim)) if qkv_bias == "q_v" else None
@@ -107,8 +161,16 @@ class Attention(nn.Module):
         ``position``, of the shape of ``x``, is added to what queries and keys are made of, not to the values;
         ``allowed`` as in :func:`attention`.
         """
-        rows = (part.unflatten(-1, (self.num_heads, -1)) for part in self._project(x, position))  # each [..., H, D]
-        return self.proj(attention(*rows, packing, allowed).flatten(-2))
+        query, key, value = self._project(x, position)
+        return self.proj(attention(*self._heads(query, key, value), packing, allowed).flatten(-2))
+
+    def _heads(self, *rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys and values [..., C] -> [..., H, D], so scaled that their dot products are the similarity."""
+        query, key, value = (part.unflatten(-1, (self.num_heads, -1)) for part in rows)
+        if self.tau is None:
+            return query, key, value
+        sharpness = query.shape[-1] ** 0.5 / self.tau.clamp(min=self.tau_min)  # undoes the 1 / sqrt(D) of the softmax
+        return F.normalize(query, dim=-1) * sharpness.to(query.dtype), F.normalize(key, dim=-1), value
 
     def _project(self, x: Tensor, position: Tensor | None) -> tuple[Tensor, ...]:
         """Queries, keys and values, each [..., C]."""
@@ -121,3 +183,19 @@ class Attention(nn.Module):
         head, tail = (None, None) if bias is None else (bias[:split], bias[split:])
         both = F.linear(x + position, weight[:split], head)
         return *both.chunk(2, dim=-1), F.linear(x, weight[split:], tail)
+
+
+class CrossAttention(Attention):
+    """Attention from tokens to those of another set, with the projections and names of :class:`Attention`."""
+
+    def forward(
+        self, x: Tensor, memory: Tensor, joint: JointPacking, position: Tensor, memory_position: Tensor
+    ) -> Tensor:
+        """Tokens [Tq, C] and memory [Tk, C], packed by ``joint`` -> [Tq, C].
+
+        Positions, of the shapes of both, are added to what queries and keys are made of, not to the values.
+        """
+        weights, biases = self.qkv.weight.chunk(3), self.qkv.bias.chunk(3)
+        inputs = (x + position, memory + memory_position, memory)
+        query, key, value = (F.linear(*arguments) for arguments in zip(inputs, weights, biases))
+        return self.proj(cross_attention(*self._heads(query, key, value), joint).flatten(-2))

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from mae3d.errors import ConfigError
-from mae3d.models.layers.attention import Attention, QkvBias
+from mae3d.models.layers.attention import Attention, CrossAttention, QkvBias, Similarity
 from mae3d.models.layers.drop_path import DropPath
 from mae3d.models.layers.mlp import Mlp
-from mae3d.models.layers.packing import Packing
+from mae3d.models.layers.packing import JointPacking, Packing
 
 NormPlacement = Literal["pre", "post", "residual"]
 
@@ -41,6 +41,7 @@ class Block(nn.Module):
         layer_scale: Initial gain of both branches, None for no gain.
         drop_path: Rate of both branches, drawn separately.
         activation: See :class:`Mlp`.
+        similarity: See :class:`Attention`.
     """
 
     def __init__(
@@ -55,13 +56,14 @@ class Block(nn.Module):
         layer_scale: float | None = None,
         drop_path: float = 0.0,
         activation: str = "gelu",
+        similarity: Similarity = "dot",
     ) -> None:
         super().__init__()
         if norm not in ("pre", "post", "residual"):
             raise ConfigError(f'Block: norm must be "pre", "post" or "residual", got {norm!r}')
         self.norm_placement = norm
         self.norm1 = nn.LayerNorm(dim, norm_eps)
-        self.attn = Attention(dim, num_heads, qkv_bias)
+        self.attn = Attention(dim, num_heads, qkv_bias, similarity)
         self.norm2 = nn.LayerNorm(dim, norm_eps)
         self.mlp = Mlp(dim, int(dim * mlp_ratio), activation)
         self.ls1 = nn.Identity() if layer_scale is None else LayerScale(dim, layer_scale)
@@ -84,3 +86,57 @@ class Block(nn.Module):
             return self.norm2(x + self.drop_path(self.ls2(self.mlp(x)), packing))
         x = x + self.drop_path(self.ls1(self.norm1(self.attn(x, packing, position, allowed))), packing)
         return x + self.drop_path(self.ls2(self.norm2(self.mlp(x))), packing)
+
+
+class CrossBlock(nn.Module):
+    """A post-norm block whose attention asks another set of tokens. Names are those of :class:`Block`.
+
+    Args:
+        dim: Width C of both sets.
+        num_heads: Attention heads.
+        mlp_ratio: Hidden width of the MLP over C.
+        norm_eps: Epsilon of LayerNorm.
+        similarity: See :class:`Attention`.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        num_heads: int,
+        *,
+        mlp_ratio: float = 2.0,
+        norm_eps: float = 1e-5,
+        similarity: Similarity = "cosine",
+    ) -> None:
+        super().__init__()
+        self.norm1 = nn.LayerNorm(dim, norm_eps)
+        self.attn = CrossAttention(dim, num_heads, similarity=similarity)
+        self.norm2 = nn.LayerNorm(dim, norm_eps)
+        self.mlp = Mlp(dim, int(dim * mlp_ratio))
+
+    def forward(
+        self,
+        x: Tensor,
+        memory: Tensor,
+        rows: Tensor,
+        joint: JointPacking,
+        position: Tensor,
+        memory_position: Tensor,
+    ) -> Tensor:
+        """One layer.
+
+        Args:
+            x: [T, C], all tokens.
+            memory: [Tk, C], packed by ``joint.key``.
+            rows: int64 [Tq], the tokens that have somebody to ask, in the order of ``joint.query``. All others pass
+                both norms and the MLP without an attention term.
+            joint: Layout of both sets.
+            position: [Tq, C], of the tokens ``rows``.
+            memory_position: [Tk, C].
+
+        Returns:
+            [T, C].
+        """
+        asked = self.attn(x[rows], memory, joint, position, memory_position)
+        x = self.norm1(x.index_add(0, rows, asked.to(x.dtype)))
+        return self.norm2(x + self.mlp(x))

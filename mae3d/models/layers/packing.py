@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import groupby
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -55,3 +56,53 @@ class Packing:
         sample[rows] = self.sample
         sample[heads] = samples[:-1, None].expand_as(heads)
         return Packing(offsets, sample, self.max_length + count), heads, rows
+
+
+class PaddedSlots(NamedTuple):
+    """Where the rows of a :class:`JointPacking` sit when every window is padded to the length of its bucket.
+
+    Attributes:
+        buckets: (length, windows) of each bucket, one after the other; together they hold S slots.
+        query: int64 [Tq], slot of each query.
+        key: int64 [Tk], slot of each key.
+        filled: Bool [S], slots that hold a key.
+    """
+
+    buckets: list[tuple[int, int]]
+    query: Tensor
+    key: Tensor
+    filled: Tensor
+
+
+@dataclass(frozen=True)
+class JointPacking:
+    """Two packed sets of tokens over the same windows; each window holds at least one row of both.
+
+    Attributes:
+        query: Layout of the tokens that ask.
+        key: Layout of the tokens that are asked.
+    """
+
+    query: Packing
+    key: Packing
+
+    @staticmethod
+    def bucket(query_counts: Tensor, key_counts: Tensor) -> Tensor:
+        """Length that windows of these counts [W] are padded to: the next power of two of the larger, at least 4."""
+        longest = torch.maximum(query_counts, key_counts).clamp(min=4)
+        return 2 ** (longest - 1).double().log2().floor().long().add(1)
+
+    @cached_property
+    def slots(self) -> PaddedSlots:
+        """Slots of both sets; windows must come in ascending order of their bucket. Reads the buckets back once."""
+        counts = [side.offsets.diff() for side in (self.query, self.key)]
+        lengths = self.bucket(*counts)
+        starts = lengths.cumsum(0) - lengths
+        places = []
+        for side in (self.query, self.key):
+            rows = torch.arange(len(side.sample), device=starts.device)
+            places.append(starts[side.sample] + rows - side.offsets[side.sample])
+        buckets = [(length, len(list(run))) for length, run in groupby(lengths.tolist())]
+        total = sum(length * windows for length, windows in buckets)
+        filled = torch.zeros(total, dtype=torch.bool, device=starts.device).index_fill(0, places[1], True)
+        return PaddedSlots(buckets, *places, filled)

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mae3d.models.layers.packing import Packing
+from mae3d.models.layers.packing import JointPacking, Packing
 from mae3d.ops.window import window_attention_layout, window_partition, windows_per_cloud
 
 
@@ -53,8 +53,65 @@ def plan_windows(
     inverse = torch.empty_like(order).index_copy_(0, order, torch.arange(len(order), device=order.device))
     sample = torch.repeat_interleave(lengths, output_size=len(order))
     packing = Packing(torch.nn.functional.pad(lengths.cumsum(0), (1, 0)), sample, int(layout.max_length))
-    z, y, x = partition.in_window[order].unbind(dim=1)
-    return WindowPlan(order, inverse, packing, (z * window[1] + y) * window[0] + x)
+    return WindowPlan(order, inverse, packing, _cells(partition.in_window[order], window))
+
+
+@dataclass(frozen=True)
+class JointWindows:
+    """The windows in which both of two sets of voxels have a row.
+
+    Attributes:
+        query_rows: int64 [Tq], rows of the first set in those windows, window by window.
+        key_rows: int64 [Tk], rows of the second.
+        packing: Layout of both.
+        query_cells: int64 [Tq], cell inside the window as in :class:`WindowPlan`.
+        key_cells: int64 [Tk].
+    """
+
+    query_rows: Tensor
+    key_rows: Tensor
+    packing: JointPacking
+    query_cells: Tensor
+    key_cells: Tensor
+
+
+def plan_joint_windows(
+    query: Tensor, key: Tensor, window: Sequence[int], grid: Sequence[int], *, shifted: bool
+) -> JointWindows:
+    """Windows that hold voxels of both sets, one partition of space for both (T-MAE).
+
+    Args:
+        query: int64 [T, 4] (cloud, z, y, x), all inside the grid, in any order.
+        key: The same of the other set.
+        window: Window size in voxels (x, y, z).
+        grid: Cells of the grid (x, y, z).
+        shifted: Which partition.
+    """
+    partitions = [window_partition(rows, window, grid, shifted=shifted) for rows in (query, key)]
+    layouts = [window_attention_layout(partition.windows) for partition in partitions]
+    counts = [layout.offsets.diff() for layout in layouts]
+    shared = [torch.isin(a.windows, b.windows, assume_unique=True) for a, b in (layouts, layouts[::-1])]
+    both = [count[keep] for count, keep in zip(counts, shared)]
+    order = JointPacking.bucket(*both).argsort(stable=True)
+    rank = torch.empty_like(order).index_copy_(0, order, torch.arange(len(order), device=order.device))
+    rows, sides, cells = [], [], []
+    for layout, partition, count, keep, own in zip(layouts, partitions, counts, shared, both):
+        place = torch.full_like(count, -1).masked_scatter_(keep, rank)  # window -> its place among the shared ones
+        of_row = torch.repeat_interleave(place, count, output_size=len(layout.order))
+        kept = (of_row >= 0).nonzero().squeeze(1)
+        chosen = layout.order[kept[of_row[kept].argsort(stable=True)]]
+        lengths = own[order]
+        offsets = torch.nn.functional.pad(lengths.cumsum(0), (1, 0))
+        sample = torch.repeat_interleave(lengths, output_size=len(chosen))
+        sides.append(Packing(offsets, sample, int(layout.max_length)))
+        rows.append(chosen)
+        cells.append(_cells(partition.in_window[chosen], window))
+    return JointWindows(*rows, JointPacking(*sides), *cells)
+
+
+def _cells(in_window: Tensor, window: Sequence[int]) -> Tensor:
+    z, y, x = in_window.unbind(dim=1)
+    return (z * window[1] + y) * window[0] + x
 
 
 class _Permute(torch.autograd.Function):

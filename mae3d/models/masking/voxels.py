@@ -21,17 +21,18 @@ class VoxelMasking(nn.Module):
     Args:
         ratio: Share of hidden voxels.
         count: "bernoulli": every voxel of the batch is hidden with probability ``ratio``, as Voxel-MAE does, so counts
-            vary and a small cloud may lose all of its voxels. "exact": int(ratio * n) of a cloud's n voxels.
+            vary and a small cloud may lose all of its voxels. "exact": int(ratio * n) of a cloud's n voxels. "kept":
+            all but int((1 - ratio) * n), as GD-MAE and T-MAE do; a cloud of fewer than 1 / (1 - ratio) loses all.
         empty_ratio: int(empty_ratio * n) empty cells are drawn for a cloud of n voxels, uniformly, none twice (fewer
             where the grid has fewer); 0 draws none and leaves ``VoxelMask.empty`` at None.
     """
 
     def __init__(
-        self, ratio: float = 0.7, count: Literal["bernoulli", "exact"] = "bernoulli", empty_ratio: float = 0.0
+        self, ratio: float = 0.7, count: Literal["bernoulli", "exact", "kept"] = "bernoulli", empty_ratio: float = 0.0
     ) -> None:
         super().__init__()
-        if count not in ("bernoulli", "exact"):
-            raise ConfigError(f'VoxelMasking: count must be "bernoulli" or "exact", got {count!r}')
+        if count not in ("bernoulli", "exact", "kept"):
+            raise ConfigError(f'VoxelMasking: count must be "bernoulli", "exact" or "kept", got {count!r}')
         if not empty_ratio >= 0.0:
             raise ConfigError(f"VoxelMasking: empty_ratio must be at least 0, got {empty_ratio}")
         self.ratio = check_ratio(ratio)
@@ -41,7 +42,12 @@ class VoxelMasking(nn.Module):
     def forward(self, voxels: Voxels, generator: torch.Generator | None = None) -> VoxelMask:
         """Draw a mask; randomness from ``generator`` or the global RNG of the device."""
         draws = random_numbers((len(voxels),), voxels.device, generator)
-        masked = draws < self.ratio if self.count == "bernoulli" else lowest_share(draws, voxels.offsets, self.ratio)
+        if self.count == "bernoulli":
+            masked = draws < self.ratio
+        elif self.count == "exact":
+            masked = lowest_share(draws, voxels.offsets, self.ratio)
+        else:
+            masked = ~lowest_share(draws, voxels.offsets, 1 - self.ratio)
         split = VoxelMask.from_bool(masked)
         if not self.empty_ratio:
             return split

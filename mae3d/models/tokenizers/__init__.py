@@ -3,6 +3,7 @@
 from mae3d.models.tokenizers.grid_patches import GridPatches, GridPatchTokenizer
 from mae3d.models.tokenizers.hard_voxels import HardVoxelTokenizer
 from mae3d.models.tokenizers.patches import PatchTokenizer, grid_coordinates, patchify, unpatchify
+from mae3d.models.tokenizers.pillar_mlp import PillarMlp
 from mae3d.models.tokenizers.point_patches import MiniPointNet, PointPatches, PointPatchTokenizer, cut_patches
 from mae3d.models.tokenizers.voxel_patches import VoxelPatchTokenizer
 from mae3d.models.tokenizers.voxels import DynamicVFE, MeanVFE, VoxelTokenizer
@@ -15,6 +16,7 @@ __all__ = [
     "MeanVFE",
     "MiniPointNet",
     "PatchTokenizer",
+    "PillarMlp",
     "PointPatchTokenizer",
     "PointPatches",
     "VoxelPatchTokenizer",

@@ -20,6 +20,8 @@ from mae3d.ops.scatter import scatter_reduce
 from mae3d.registry import MODELS
 from mae3d.structures import VoxelGrid, Voxels
 
+Outside = Literal["drop", "clamp", "truncate"]
+
 
 class VoxelFeatureLayer(nn.Module):
     """Linear without bias, BatchNorm and ReLU on every point, then the maximum over each voxel.
@@ -135,7 +137,9 @@ class VoxelTokenizer(nn.Module):
         voxel_size: (x, y, z), metres.
         encoder: ``(points, index, voxels) -> features``, a :class:`DynamicVFE`, module or config.
         outside: Points outside the range are left out ("drop") or counted to the nearest border cell ("clamp"; what
-            Voxel-MAE's operator does, harmless there because its data pipeline cuts the range before).
+            Voxel-MAE's operator does, harmless there because its data pipeline cuts the range before). "truncate" is
+            what GD-MAE and T-MAE publish: cell numbers are cut towards zero, so points less than a cell below the range
+            count to its first cell; their pipeline cuts x and y before, but pillars then reach one height deeper.
     """
 
     def __init__(
@@ -144,11 +148,11 @@ class VoxelTokenizer(nn.Module):
         voxel_size: Sequence[float],
         encoder: nn.Module | dict,
         *,
-        outside: Literal["drop", "clamp"] = "drop",
+        outside: Outside = "drop",
     ) -> None:
         super().__init__()
-        if outside not in ("drop", "clamp"):
-            raise ConfigError(f'VoxelTokenizer: outside must be "drop" or "clamp", got {outside!r}')
+        if outside not in ("drop", "clamp", "truncate"):
+            raise ConfigError(f'VoxelTokenizer: outside must be "drop", "clamp" or "truncate", got {outside!r}')
         self.grid = VoxelGrid(tuple(point_range), tuple(voxel_size))
         self.encoder = build(encoder)
         self.embed_dim = self.encoder.embed_dim
@@ -158,7 +162,15 @@ class VoxelTokenizer(nn.Module):
         """Packed points [T, C] with offsets int64 [B + 1] -> voxels with features [V, embed_dim]."""
         with torch.autocast(points.device.type, enabled=False):
             points = points.float()
-            voxels = Voxels.from_points(points, offsets, self.grid, policy=self.outside)
+            policy = "clamp" if self.outside == "clamp" else "drop"
+            placed = self._truncated(points) if self.outside == "truncate" else points
+            voxels = Voxels.from_points(placed, offsets, self.grid, policy=policy)
         inside = (voxels.point_to_voxel >= 0).nonzero().squeeze(1)
         index = voxels.point_to_voxel[inside]
         return voxels.replace_features(self.encoder(points[inside], index, voxels))
+
+    def _truncated(self, points: Tensor) -> Tensor:
+        """Points [T, 3] with coordinates less than a cell below the range moved to its edge."""
+        low = points.new_tensor(self.grid.point_range[:3])
+        cells = (points[:, :3] - low) / points.new_tensor(self.grid.voxel_size)
+        return torch.where((cells > -1) & (cells < 0), low, points[:, :3])

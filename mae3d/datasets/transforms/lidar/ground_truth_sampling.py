@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from mae3d.datasets.lidar.ground_truth import GroundTruthDatabase
+from mae3d.datasets.transforms.lidar.scene import clouds_of
 from mae3d.errors import ConfigError
 from mae3d.ops.box_iou import box_iou_bev
 from mae3d.ops.points_in_boxes import points_in_boxes
@@ -24,7 +25,7 @@ class GroundTruthSampling:
     It needs labels: a pre-training run that uses it is not label-free. Objects keep their place relative to the sensor,
     so that their density fits. A candidate that overlaps an object of the scene, or one that was pasted before, seen
     from above, is dropped (the published code drops both of two candidates that collide). Points of the scene inside a
-    pasted box are removed.
+    pasted box are removed. Where a scene has an earlier frame, objects are pasted into both, at the same place.
 
     Args:
         database: :class:`GroundTruthDatabase` or its file.
@@ -68,9 +69,10 @@ class GroundTruthSampling:
                 f"GroundTruthSampling: the database has points of {pasted[0].shape[1]} columns, the data set of "
                 f"{width}; build it with the same sweeps and features"
             )
+        clouds = {name: torch.cat((self._outside(sample[name], boxes), *pasted)) for name, _ in clouds_of(sample)}
         return {
             **sample,
-            "points": torch.cat((self._outside(sample["points"], boxes), *pasted)),
+            **clouds,
             "boxes": torch.cat((sample["boxes"], boxes)),
             "box_labels": torch.cat((sample["box_labels"], torch.from_numpy(self.database.labels[chosen]))),
             "box_points": torch.cat((sample["box_points"], torch.from_numpy(self.database.counts[chosen]))),

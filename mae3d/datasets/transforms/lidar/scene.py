@@ -25,7 +25,7 @@ from mae3d.structures.boxes import flip_boxes, rotate_bev, scale_boxes, wrap_ang
 
 Scene = dict[str, Any]
 Generator = np.random.Generator | torch.Generator | None
-_PER_POINT = ("points",)
+_CLOUDS = (("points", "offsets"), ("previous_points", "previous_offsets"))
 _PER_BOX = ("boxes", "box_labels", "box_points")
 
 
@@ -34,15 +34,14 @@ class SceneTransform:
 
     def __call__(self, scene: Scene, generator: Generator = None) -> Scene:
         """A new sample or batch, transformed."""
-        points, boxes = scene["points"], scene["boxes"]
-        draws = self.draw(_sample_count(scene), points, generator)
-        of_points = of_boxes = draws  # [1, P]: the same for all rows of a sample
-        if "offsets" in scene:
-            of_points = _spread(draws, scene["offsets"], len(points))
-            of_boxes = _spread(draws, scene["box_offsets"], len(boxes))
-        moved = points.clone()
-        moved[:, :3] = self.move_points(points[:, :3], of_points)
-        return {**scene, "points": moved, "boxes": self.move_boxes(boxes, of_boxes.to(boxes.dtype))}
+        boxes = scene["boxes"]
+        draws = self.draw(_sample_count(scene), scene["points"], generator)
+        moved = {}
+        for name, offsets in clouds_of(scene):
+            moved[name] = scene[name].clone()
+            moved[name][:, :3] = self.move_points(scene[name][:, :3], _of_rows(draws, scene, offsets, len(moved[name])))
+        of_boxes = _of_rows(draws, scene, "box_offsets", len(boxes))
+        return {**scene, **moved, "boxes": self.move_boxes(boxes, of_boxes.to(boxes.dtype))}
 
     @abstractmethod
     def draw(self, count: int, like: Tensor, generator: Generator) -> Tensor:
@@ -59,6 +58,16 @@ class SceneTransform:
 
 def _sample_count(scene: Scene) -> int:
     return len(scene["offsets"]) - 1 if "offsets" in scene else 1
+
+
+def clouds_of(scene: Scene) -> list[tuple[str, str]]:
+    """Names of the points of each frame of a scene, and of their offsets."""
+    return [(name, offsets) for name, offsets in _CLOUDS if name in scene]
+
+
+def _of_rows(draws: Tensor, scene: Scene, offsets: str, count: int) -> Tensor:
+    """Parameters [1, P] for all rows of a sample, or [count, P] for the rows of a packed batch."""
+    return _spread(draws, scene[offsets], count) if offsets in scene else draws
 
 
 def _spread(draws: Tensor, offsets: Tensor, count: int) -> Tensor:
@@ -212,7 +221,8 @@ class RangeFilter:
 
     def __call__(self, scene: Scene, generator: Generator = None) -> Scene:
         """A new sample or batch without what lies outside. Nothing is drawn."""
-        scene = select_rows(scene, self._inside(scene["points"], 3), _PER_POINT, "offsets")
+        for name, offsets in clouds_of(scene):
+            scene = select_rows(scene, self._inside(scene[name], 3), (name,), offsets)
         if not self.boxes:
             return scene
         return select_rows(scene, self._inside(scene["boxes"], 2), _PER_BOX, "box_offsets")
@@ -262,10 +272,15 @@ class ShufflePoints:
 
     def __call__(self, scene: Scene, generator: Generator = None) -> Scene:
         """A new sample or batch, shuffled."""
-        points = scene["points"]
-        if "offsets" not in scene:
-            return {**scene, "points": points.index_select(0, _permutation(len(points), points, generator))}
-        return {**scene, "points": points.index_select(0, _shuffled_rows(scene["offsets"], points, generator))}
+        shuffled = {}
+        for name, offsets in clouds_of(scene):
+            points = scene[name]
+            if offsets in scene:
+                order = _shuffled_rows(scene[offsets], points, generator)
+            else:
+                order = _permutation(len(points), points, generator)
+            shuffled[name] = points.index_select(0, order)
+        return {**scene, **shuffled}
 
 
 def _shuffled_rows(offsets: Tensor, points: Tensor, generator: Generator) -> Tensor:

@@ -2,19 +2,21 @@
 
 from mae3d.models.heads.detection.anchor_head import AnchorHead
 from mae3d.models.heads.detection.center_head import CenterHead
-from mae3d.models.heads.detection.detector import Detector
+from mae3d.models.heads.detection.detector import Detector, TemporalDetector
 from mae3d.models.heads.detection.presets import (
     centerpoint_kitti,
     centerpoint_nuscenes,
     centerpoint_pillar,
     centerpoint_tiny,
     centerpoint_waymo,
+    gd_mae_centerpoint,
     second_kitti,
     second_nuscenes,
     second_once,
     second_waymo,
     sst_centerpoint,
     sst_nuscenes,
+    t_mae_centerpoint,
 )
 from mae3d.models.heads.detection.suppression import Suppression
 
@@ -24,14 +26,17 @@ __all__ = [
     "Detector",
     "Suppression",
     "centerpoint_kitti",
+    "TemporalDetector",
     "centerpoint_nuscenes",
     "centerpoint_pillar",
     "centerpoint_tiny",
     "centerpoint_waymo",
+    "gd_mae_centerpoint",
     "second_kitti",
     "second_nuscenes",
     "second_once",
     "second_waymo",
     "sst_centerpoint",
     "sst_nuscenes",
+    "t_mae_centerpoint",
 ]

@@ -76,12 +76,12 @@ class Detector(BaseModel):
             box_labels: int64 [K]; negative labels are left out.
             box_offsets: int64 [B + 1].
             index: int64 [B], positions in the data set.
-            **annotations: Further fields of the batch, not used.
+            **annotations: Further fields of the batch, handed to :meth:`encode`.
 
         Raises:
             ConfigError: "loss" without ground truth.
         """
-        features = self.bev_backbone(bev_map(self.encoder(self.tokenizer(points, offsets))))
+        features = self.bev_backbone(bev_map(self.encode(points, offsets, **annotations)))
         if mode == "tensor":
             return features
         if mode == "loss":
@@ -97,7 +97,43 @@ class Detector(BaseModel):
             return detections
         raise ValueError(f'mode must be "tensor", "loss" or "predict", got {mode!r}')
 
+    def encode(self, points: Tensor, offsets: Tensor, **fields: Any) -> Any:
+        """What the encoder makes of the clouds; ``fields`` are the rest of the batch, not used."""
+        return self.encoder(self.tokenizer(points, offsets))
+
     @torch.no_grad()
-    def extract_features(self, points: Tensor, offsets: Tensor) -> Tensor:
+    def extract_features(self, points: Tensor, offsets: Tensor, **fields: Any) -> Tensor:
         """Mean of the map that the head reads over all its cells, [B, C]."""
-        return self(points, offsets=offsets).mean(dim=(2, 3))
+        return self(points, offsets=offsets, **fields).mean(dim=(2, 3))
+
+
+@MODELS.register_module()
+class TemporalDetector(Detector):
+    """Detector on two frames: the batch holds ``previous_points`` and ``previous_offsets`` beside the current clouds.
+
+    Args:
+        **options: Of :class:`Detector`; the encoder takes the voxels of both frames, e.g. :class:`SiamWCA`.
+    """
+
+    modality = "lidar_pair"
+
+    def encode(
+        self,
+        points: Tensor,
+        offsets: Tensor,
+        *,
+        previous_points: Tensor | None = None,
+        previous_offsets: Tensor | None = None,
+        **fields: Any,
+    ) -> Any:
+        """What the encoder makes of both frames; the previous one lies in the frame of the current sensor.
+
+        Raises:
+            ConfigError: The previous frame is missing.
+        """
+        if previous_points is None or previous_offsets is None:
+            raise ConfigError(
+                "TemporalDetector: the batch lacks previous_points and previous_offsets; give the data set an earlier "
+                "frame, e.g. previous=dict(gaps=(1,))"
+            )
+        return self.encoder(self.tokenizer(points, offsets), self.tokenizer(previous_points, previous_offsets))

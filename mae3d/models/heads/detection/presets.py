@@ -8,11 +8,14 @@ from typing import Any
 from torch import nn
 
 from mae3d.models.backbones.bev import SECONDFPN, AttachedConvs, BaseBEVBackbone, BEVSequential
+from mae3d.models.backbones.dense_fusion import DenseFusion
 from mae3d.models.backbones.sparse_voxel import VoxelBackBone8x, VoxelResBackBone8x
 from mae3d.models.backbones.sst import SSTBackbone
+from mae3d.models.backbones.sst_pyramid import SiamWCA, SSTPyramid
 from mae3d.models.heads.detection.anchor_head import AnchorHead
 from mae3d.models.heads.detection.center_head import CenterHead
-from mae3d.models.heads.detection.detector import Detector
+from mae3d.models.heads.detection.detector import Detector, TemporalDetector
+from mae3d.models.tokenizers.pillar_mlp import PillarMlp
 from mae3d.models.tokenizers.voxels import DynamicVFE, MeanVFE, VoxelTokenizer
 from mae3d.registry import MODELS
 
@@ -306,6 +309,86 @@ def sst_centerpoint(
     suppression = {"threshold": 0.7, "before": 4096, "after": 500}
     center = CenterHead(bev.out_channels, classes, point_range, **{"suppression": suppression, **(head or {})})
     return Detector(tokenizer, sst, bev, center, **options)
+
+
+@MODELS.register_module()
+def gd_mae_centerpoint(
+    classes: Sequence[str] = WAYMO_CLASSES,
+    point_range: Sequence[float] = (-74.88, -74.88, -2.0, 74.88, 74.88, 4.0),
+    pillar: float = 0.32,
+    in_channels: int = 5,
+    *,
+    vfe_channels: Sequence[int] = (64,),
+    vfe_norm: Sequence[float] = (1e-3, 0.01),
+    widths: Sequence[int] = (128, 256, 256),
+    depth: int = 2,
+    embed_dim: int = 128,
+    encoder: dict | None = None,
+    head: dict | None = None,
+    **options: Any,
+) -> Detector:
+    """The one-stage detector of GD-MAE: its pyramid, dense fusion, four convolutions, CenterPoint's head at full size.
+
+    Args:
+        classes: Names; one group unless ``head`` says otherwise.
+        point_range: (x_min, y_min, z_min, x_max, y_max, z_max), metres.
+        pillar: Side of a pillar, metres.
+        in_channels: Columns of the points.
+        vfe_channels: See :class:`GDMAE`.
+        vfe_norm: See :class:`GDMAE`.
+        widths: Channels of each stage.
+        depth: Pairs of attention layers of each stage.
+        embed_dim: Width of the map.
+        encoder: Further arguments of :class:`SSTPyramid`.
+        head: Further arguments of :class:`CenterHead`.
+        **options: Of :class:`Detector`.
+    """
+    parts = _pyramid_parts(classes, point_range, pillar, in_channels, vfe_channels, vfe_norm, widths, embed_dim, head)
+    tokenizer, bev, center = parts
+    return Detector(tokenizer, SSTPyramid(widths[0], widths, depth, **(encoder or {})), bev, center, **options)
+
+
+@MODELS.register_module()
+def t_mae_centerpoint(
+    classes: Sequence[str] = ONCE_CLASSES,
+    point_range: Sequence[float] = (-74.88, -74.88, -5.0, 74.88, 74.88, 3.0),
+    pillar: float = 0.32,
+    in_channels: int = 4,
+    *,
+    vfe_channels: Sequence[int] = (64,),
+    vfe_norm: Sequence[float] = (1e-5, 0.1),
+    widths: Sequence[int] = (128, 256, 256),
+    depth: int = 2,
+    embed_dim: int = 128,
+    encoder: dict | None = None,
+    head: dict | None = None,
+    **options: Any,
+) -> TemporalDetector:
+    """The detector of T-MAE on two frames; arguments as :func:`gd_mae_centerpoint`, ``encoder`` of SiamWCA."""
+    parts = _pyramid_parts(classes, point_range, pillar, in_channels, vfe_channels, vfe_norm, widths, embed_dim, head)
+    tokenizer, bev, center = parts
+    return TemporalDetector(tokenizer, SiamWCA(widths[0], widths, depth, **(encoder or {})), bev, center, **options)
+
+
+def _pyramid_parts(
+    classes: Sequence[str],
+    point_range: Sequence[float],
+    pillar: float,
+    in_channels: int,
+    vfe_channels: Sequence[int],
+    vfe_norm: Sequence[float],
+    widths: Sequence[int],
+    embed_dim: int,
+    head: dict | None,
+) -> tuple[VoxelTokenizer, BEVSequential, CenterHead]:
+    """What the detectors of GD-MAE and T-MAE share: tokenizer, two-dimensional network, head."""
+    vfe = PillarMlp(in_channels, (*vfe_channels, widths[0]), norm_eps=vfe_norm[0], norm_momentum=vfe_norm[1])
+    tokenizer = VoxelTokenizer(point_range, (pillar, pillar, point_range[5] - point_range[2]), vfe)
+    convs = AttachedConvs(embed_dim, embed_dim, (1, 1, 2, 1), residual=(0, 1, 2))
+    bev = BEVSequential([DenseFusion(widths, embed_dim), convs])
+    suppression = {"threshold": 0.7, "before": 4096, "after": 500}
+    options = {"bias_before_norm": True, "suppression": suppression, **(head or {})}
+    return tokenizer, bev, CenterHead(embed_dim, classes, point_range, **options)
 
 
 @MODELS.register_module()
