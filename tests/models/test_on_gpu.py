@@ -7,7 +7,7 @@ import torch
 from mmengine.optim import OptimWrapper
 
 from tests.models.batches import example_batch
-from tests.models.test_conformance import MODEL_NAMES, build, hides_tokens, inputs, loss_of
+from tests.models.test_conformance import MODEL_NAMES, build, frames, hides_tokens, loss_of
 
 pytestmark = pytest.mark.gpu
 
@@ -31,7 +31,7 @@ def replayed_mask(name, model, batch):
     """A mask drawn on the CPU: random streams differ between devices."""
     if not hides_tokens(name):
         return {}
-    return {"mask": model.predict_masked(**inputs(model, batch), generator=torch.Generator().manual_seed(4)).mask}
+    return {"mask": model.predict_masked(**frames(model, batch), generator=torch.Generator().manual_seed(4)).mask}
 
 
 def test_losses_and_gradients_are_those_of_the_cpu(name):

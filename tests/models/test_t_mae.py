@@ -28,7 +28,7 @@ DETECTOR = {
     "pillar": 1.0,
     "in_channels": 4,
     "vfe_channels": (8,),
-    "widths": (8, 16, 16),
+    "widths": (16, 16, 16),
     "depth": 1,
     "embed_dim": 8,
     "encoder": {"num_heads": 2, "window": 4},
@@ -363,7 +363,7 @@ def test_frames_without_points_are_no_error(model, batch):
     assert all(v.isfinite() for v in model(**{**batch, **nothing}, mode="loss").values())
     empty = {"points": torch.zeros(0, 4), "offsets": torch.zeros(4, dtype=torch.int64), **nothing}
     assert all(v.item() == 0 for v in model(**empty, mode="loss").values())
-    assert model.extract_features(**empty).shape == (3, 80)
+    assert model.extract_features(**empty).shape == (3, 96)
 
 
 def test_what_is_missing_or_does_not_fit_is_named(model, batch):

@@ -207,7 +207,7 @@ def loss(state: State, frames: list[tuple[Tensor, Tensor]], masked: Tensor, sett
 
 
 def random_state(
-    widths: tuple[int, ...] = (8, 16, 16),
+    widths: tuple[int, ...] = (16, 16, 16),
     *,
     temporal: bool = True,
     depth: int = 1,

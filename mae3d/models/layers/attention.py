@@ -170,7 +170,8 @@ class Attention(nn.Module):
         if self.tau is None:
             return query, key, value
         sharpness = query.shape[-1] ** 0.5 / self.tau.clamp(min=self.tau_min)  # undoes the 1 / sqrt(D) of the softmax
-        return F.normalize(query, dim=-1) * sharpness.to(query.dtype), F.normalize(key, dim=-1), value
+        query, key = F.normalize(query, dim=-1) * sharpness, F.normalize(key, dim=-1)  # float32 under autocast
+        return query.to(value.dtype), key.to(value.dtype), value
 
     def _project(self, x: Tensor, position: Tensor | None) -> tuple[Tensor, ...]:
         """Queries, keys and values, each [..., C]."""

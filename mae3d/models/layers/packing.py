@@ -89,8 +89,8 @@ class JointPacking:
     @staticmethod
     def bucket(query_counts: Tensor, key_counts: Tensor) -> Tensor:
         """Length that windows of these counts [W] are padded to: the next power of two of the larger, at least 4."""
-        longest = torch.maximum(query_counts, key_counts).clamp(min=4)
-        return 2 ** (longest - 1).double().log2().floor().long().add(1)
+        lengths = 2 ** torch.arange(2, 32, device=query_counts.device)
+        return lengths[torch.bucketize(torch.maximum(query_counts, key_counts), lengths)]
 
     @cached_property
     def slots(self) -> PaddedSlots:

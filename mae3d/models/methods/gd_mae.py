@@ -274,7 +274,7 @@ def gd_mae_test(**overrides: Any) -> GDMAE:
 
 TINY = {"widths": (32, 64, 64), "vfe_channels": (32,), "depth": 1, "num_heads": 4, "embed_dim": 32}
 SMALLEST = {
-    "widths": (8, 16, 16),
+    "widths": (16, 16, 16),
     "vfe_channels": (8,),
     "depth": 1,
     "num_heads": 2,

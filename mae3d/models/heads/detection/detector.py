@@ -29,6 +29,8 @@ class Detector(BaseModel):
     """
 
     modality = "lidar"
+    context: tuple[str, ...] = ()
+    """Fields of a batch, beside the points, that :meth:`encode` takes."""
     fresh = ("bev_backbone.", "head.")
     """Prefixes of tensors that a pre-training file need not hold."""
 
@@ -116,6 +118,7 @@ class TemporalDetector(Detector):
     """
 
     modality = "lidar_pair"
+    context = ("previous_points", "previous_offsets")
 
     def encode(
         self,
