@@ -16,7 +16,7 @@ with read_base():
     from .._base_.runtime import *
     from .._base_.schedules.adam_onecycle_30e import *
 
-model = dict(type=t_mae_tiny, point_range=(-38.4, -38.4, -3.0, 38.4, 38.4, 3.0), pillar=0.6)
+model = dict(type=t_mae_tiny, point_range=(-25.6, -25.6, -3.0, 25.6, 25.6, 3.0), pillar=0.8)
 train_dataloader.update(
     dataset=dict(
         type=SequenceFolder,
