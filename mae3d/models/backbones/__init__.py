@@ -1,8 +1,8 @@
 """Backbones: tokens to latents, voxels to features, bird's-eye maps to maps."""
 
 from mae3d.models.backbones.bev import SECONDFPN, AttachedConvs, BaseBEVBackbone, BEVSequential, bev_map
-from mae3d.models.backbones.dit import DiT, DiTOutput
 from mae3d.models.backbones.dense_fusion import DenseFusion
+from mae3d.models.backbones.dit import DiT, DiTOutput
 from mae3d.models.backbones.sparse_voxel import VoxelBackBone8x, VoxelResBackBone8x
 from mae3d.models.backbones.sst import SSTBackbone
 from mae3d.models.backbones.sst_pyramid import SiamWCA, SSTPyramid
@@ -13,9 +13,9 @@ __all__ = [
     "AttachedConvs",
     "BEVSequential",
     "BaseBEVBackbone",
+    "DenseFusion",
     "DiT",
     "DiTOutput",
-    "DenseFusion",
     "SSTBackbone",
     "SSTPyramid",
     "SiamWCA",

@@ -2,18 +2,18 @@
 
 from mae3d.models.decoders.append import AppendDecoder
 from mae3d.models.decoders.dense_occupancy import OccupancyDecoder
+from mae3d.models.decoders.generative import GenerativeDecoder
 from mae3d.models.decoders.grid import GridDecoder
 from mae3d.models.decoders.in_place import InPlaceDecoder
-from mae3d.models.decoders.generative import GenerativeDecoder
 from mae3d.models.decoders.restore import RestoreDecoder
 from mae3d.models.decoders.sparse_occupancy import OccupancyField, decode_sparse
 from mae3d.models.decoders.sst import SSTDecoder
 
 __all__ = [
     "AppendDecoder",
+    "GenerativeDecoder",
     "GridDecoder",
     "InPlaceDecoder",
-    "GenerativeDecoder",
     "OccupancyDecoder",
     "OccupancyField",
     "RestoreDecoder",

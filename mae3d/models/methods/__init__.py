@@ -9,9 +9,9 @@ from mae3d.models.methods.fastdit3d import (
     fastdit3d_test,
     fastdit3d_xl,
 )
+from mae3d.models.methods.gd_mae import GDMAE, gd_mae_kitti, gd_mae_once, gd_mae_test, gd_mae_tiny, gd_mae_waymo
 from mae3d.models.methods.mae import MAE, mae_base, mae_huge, mae_large, mae_test, mae_tiny
 from mae3d.models.methods.mae_st import MAEST, mae_st_base, mae_st_huge, mae_st_large, mae_st_test, mae_st_tiny
-from mae3d.models.methods.gd_mae import GDMAE, gd_mae_kitti, gd_mae_once, gd_mae_test, gd_mae_tiny, gd_mae_waymo
 from mae3d.models.methods.masked_autoencoder import MaskedAutoencoder, MaskedPrediction
 from mae3d.models.methods.p3p import P3P, p3p_base, p3p_small, p3p_test, p3p_tiny
 from mae3d.models.methods.point_mae import PointMAE, point_mae_base, point_mae_test, point_mae_tiny
@@ -24,6 +24,7 @@ from mae3d.models.methods.r_mae import (
     r_mae_two_stage,
     r_mae_two_stage_test,
 )
+from mae3d.models.methods.t_mae import TMAE, t_mae_once, t_mae_test, t_mae_tiny, t_mae_waymo
 from mae3d.models.methods.videomae import (
     VideoMAE,
     videomae_base,
@@ -33,7 +34,6 @@ from mae3d.models.methods.videomae import (
     videomae_test,
     videomae_tiny,
 )
-from mae3d.models.methods.t_mae import TMAE, t_mae_once, t_mae_test, t_mae_tiny, t_mae_waymo
 from mae3d.models.methods.voxel_mae import (
     VoxelMAE,
     voxel_mae_base,
@@ -44,14 +44,14 @@ from mae3d.models.methods.voxel_mae import (
 )
 
 __all__ = [
+    "GDMAE",
     "MAE",
     "MAEST",
     "P3P",
-    "GDMAE",
     "RMAE",
+    "TMAE",
     "DiT3D",
     "FastDiT3D",
-    "TMAE",
     "MaskedAutoencoder",
     "MaskedPrediction",
     "PointMAE",
@@ -67,6 +67,11 @@ __all__ = [
     "fastdit3d_s",
     "fastdit3d_test",
     "fastdit3d_xl",
+    "gd_mae_kitti",
+    "gd_mae_once",
+    "gd_mae_test",
+    "gd_mae_tiny",
+    "gd_mae_waymo",
     "mae_base",
     "mae_huge",
     "mae_large",
@@ -81,11 +86,6 @@ __all__ = [
     "p3p_small",
     "p3p_test",
     "p3p_tiny",
-    "gd_mae_kitti",
-    "gd_mae_once",
-    "gd_mae_test",
-    "gd_mae_tiny",
-    "gd_mae_waymo",
     "point_mae_base",
     "point_mae_test",
     "point_mae_tiny",
@@ -95,16 +95,16 @@ __all__ = [
     "r_mae_test",
     "r_mae_two_stage",
     "r_mae_two_stage_test",
+    "t_mae_once",
+    "t_mae_test",
+    "t_mae_tiny",
+    "t_mae_waymo",
     "videomae_base",
     "videomae_huge",
     "videomae_large",
     "videomae_small",
     "videomae_test",
     "videomae_tiny",
-    "t_mae_once",
-    "t_mae_test",
-    "t_mae_tiny",
-    "t_mae_waymo",
     "voxel_mae_base",
     "voxel_mae_intensity",
     "voxel_mae_shallow",
