@@ -1,6 +1,6 @@
-"""The experiment on simulated drives: simulate, pre-train Voxel-MAE, fine-tune a detector with some of the labels.
+"""The experiment on simulated drives: simulate, pre-train, fine-tune a detector with some of the labels.
 
-Shared by demo.py (once, small) and study.py (several label fractions and seeds).
+Shared by demo.py (once, small), study.py (several label fractions and seeds) and temporal_study.py (several systems).
 """
 
 from __future__ import annotations
@@ -22,6 +22,27 @@ from mae3d.errors import DataError  # noqa: E402
 
 PRETRAIN = ROOT / "configs" / "voxel_mae" / "voxel-mae_tiny_20e_simulated-drives.py"
 FINE_TUNE = ROOT / "configs" / "detection" / "sst_tiny_20e_simulated-drives.py"
+
+
+@dataclass(frozen=True)
+class System:
+    """What is pre-trained, and the detector that it serves.
+
+    Attributes:
+        name: Begins the names of its runs; empty for the one of the demo.
+        pretrain: Config of the pre-training.
+        fine_tune: Config of the detector.
+        data: Options of the data set in both, key -> value.
+        warm_up: The pre-training's schedule counts a warm-up and epochs, which follow its length.
+        sweeps: Point files that the data set needs up to each key frame, its own included.
+    """
+
+    name: str = ""
+    pretrain: Path = PRETRAIN
+    fine_tune: Path = FINE_TUNE
+    data: dict[str, object] = field(default_factory=dict)
+    warm_up: bool = True
+    sweeps: int = 2
 
 
 @dataclass(frozen=True)
@@ -57,10 +78,12 @@ class Drives:
     Args:
         output: Folder; ``data/`` and ``runs/`` below it are reused.
         plan: Sizes.
+        system: What is trained; None: Voxel-MAE.
     """
 
-    def __init__(self, output: Path, plan: Plan) -> None:
+    def __init__(self, output: Path, plan: Plan, system: System | None = None) -> None:
         self.plan = plan
+        self.system = system or System()
         self.root = (output / "data" / "nuscenes").resolve()
         self.runs = output / "runs"
         self._counts: dict[int, int] = {}
@@ -73,7 +96,8 @@ class Drives:
         """
         train, val = self.plan.scenes
         command = ["simulated-drives", "--root", str(self.root.parent), "--scenes", str(train), str(val)]
-        command += ["--frames", str(self.plan.frames), "--sweeps", "2", "--workers", str(workers)]
+        command += ["--frames", str(self.plan.frames), "--sweeps", str(self.system.sweeps)]
+        command += ["--workers", str(workers)]
         said = io.StringIO()
         with contextlib.redirect_stdout(said):
             status = prepare_data.main(command)
@@ -91,35 +115,39 @@ class Drives:
         return self._counts[percent]
 
     def pretraining(self, seed: int) -> Training:
-        """Voxel-MAE on all training frames, without their labels."""
+        """The system on all training frames, without their labels."""
         epochs = self._epochs(self.plan.pretrain_steps, 100)
         options = self._data("train_dataloader") | self._length(epochs)
-        options |= {"param_scheduler.0.end": max(1, self.plan.pretrain_steps // 20)}
-        options |= {"param_scheduler.1.T_max": epochs, "param_scheduler.1.end": epochs}
+        if self.system.warm_up:
+            options |= {"param_scheduler.0.end": max(1, self.plan.pretrain_steps // 20)}
+            options |= {"param_scheduler.1.T_max": epochs, "param_scheduler.1.end": epochs}
         options |= {"custom_hooks.0.interval": epochs, **self.plan.pretrain_options}
-        return self._training(f"pretrain-seed{seed}", PRETRAIN, options, seed)
+        return self._training(f"pretrain-seed{seed}", self.system.pretrain, options, seed)
 
-    def fine_tuning(self, percent: int, seed: int, pretrained: bool, length: float = 1.0) -> Training:
-        """The detector with ``percent`` of the labels, from the pre-training of the same seed or from random weights.
+    def fine_tuning(
+        self, percent: int, seed: int, pretrained: bool, length: float = 1.0, pretrain_seed: int | None = None
+    ) -> Training:
+        """The detector with ``percent`` of the labels, from pre-trained or from random weights.
 
-        ``length`` stretches the schedule.
+        ``length`` stretches the schedule; the pre-training is that of ``pretrain_seed``, by default of the same seed.
         """
         epochs = self._epochs(length * self.plan.fine_tune_steps, percent)
         options = self._data("train_dataloader") | self._length(epochs)
         options |= {"train_dataloader.dataset.percent": percent, "train_cfg.val_interval": epochs}
         options |= self._data("val_dataloader") | {"val_evaluator.dataset.root": self.root}
         options |= self.plan.fine_tune_options
-        before = self.pretraining(seed) if pretrained else None
+        before = self.pretraining(seed if pretrain_seed is None else pretrain_seed) if pretrained else None
         if before is not None:
             checkpoint = before.work_dir.resolve() / f"epoch_{self._epochs(self.plan.pretrain_steps, 100)}.pth"
             options |= {"model.init_cfg.type": "mae3d.checkpoints.PretrainedEncoder"}
             options |= {"model.init_cfg.checkpoint": checkpoint}
         start = "pretrained" if pretrained else "scratch" if length == 1 else f"scratch-x{length:g}"
-        return self._training(f"labels{percent}-{start}-seed{seed}", FINE_TUNE, options, seed, before)
+        return self._training(f"labels{percent}-{start}-seed{seed}", self.system.fine_tune, options, seed, before)
 
     def _training(
         self, name: str, config: Path, options: dict[str, object], seed: int, after: Training | None = None
     ) -> Training:
+        name = f"{self.system.name}-{name}" if self.system.name else name
         return Training(name, config, self.runs / name, options, seed, self.plan.amp, after)
 
     def _epochs(self, steps: float, percent: int) -> int:
@@ -128,6 +156,7 @@ class Drives:
     def _data(self, loader: str) -> dict[str, object]:
         options = {"dataset.root": self.root, "batch_size": self.plan.batch_size, "num_workers": self.plan.workers}
         options |= {"persistent_workers": self.plan.workers > 0}
+        options |= {f"dataset.{key}": value for key, value in self.system.data.items()}
         return {f"{loader}.{key}": value for key, value in options.items()}
 
     def _length(self, epochs: int) -> dict[str, object]:

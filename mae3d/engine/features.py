@@ -29,8 +29,8 @@ def context_of(model: nn.Module, batch: dict) -> dict[str, torch.Tensor]:
     missing = [name for name in names if name not in batch]
     if missing:
         raise ConfigError(
-            f"{type(model).__name__} looks at two frames, the batch lacks {', '.join(missing)}; give a data set with an "
-            "earlier frame, e.g. previous=dict(gaps=(1,))"
+            f"{type(model).__name__} looks at two frames, the batch lacks {', '.join(missing)}; give a data set with "
+            "an earlier frame, e.g. previous=dict(gaps=(1,))"
         )
     return {name: batch[name] for name in names}
 

@@ -1,0 +1,37 @@
+# python tools/train.py configs/t_mae/t-mae_tiny_20e_simulated-drives.py
+"""A small T-MAE on simulated drives in nuScenes' layout, for a CPU: frames a quarter of a second apart.
+
+The drives are made once with
+    python tools/prepare_data.py simulated-drives --root data/simulated --scenes 25 6 --frames 8 --sweeps 6
+"""
+
+from mmengine.config import read_base
+
+from mae3d.datasets.lidar import NuScenes
+from mae3d.engine.hooks import ReconstructionHook
+from mae3d.models.methods import t_mae_tiny
+
+with read_base():
+    from .._base_.datasets.driving_augmentation import *
+    from .._base_.runtime import *
+    from .._base_.schedules.adam_onecycle_30e import *
+
+model = dict(type=t_mae_tiny, point_range=(-51.2, -25.6, -5.0, 51.2, 25.6, 3.0), pillar=0.8, vfe_norm=(1e-3, 0.1))
+data_preprocessor.update(
+    train_transforms=[
+        dict(type=FlipScene, axes=("x",)),
+        dict(type=RotateScene, low=-0.3925, high=0.3925),
+        dict(type=ScaleScene, low=0.95, high=1.05),
+    ],
+)
+train_dataloader.update(
+    dataset=dict(
+        type=NuScenes, root="data/simulated/nuscenes", split="train", remove_close=2.0, previous=dict(gaps=(5,))
+    ),
+    batch_size=2,
+    num_workers=0,
+    persistent_workers=False,
+    pin_memory=False,
+)
+train_cfg.update(max_epochs=20)
+custom_hooks = [dict(type=ReconstructionHook, interval=10, samples=2)]

@@ -1,0 +1,57 @@
+"""The comparison of systems with an earlier frame: its trainings and tables, from runs that are finished."""
+
+import json
+import sys
+
+import pytest
+
+from tests.engine.runs import ROOT
+
+sys.path.insert(0, str(ROOT / "tools"))
+
+from drives import Drives
+from temporal_study import SIZES, SYSTEMS, TemporalStudy
+
+
+@pytest.fixture
+def study(tmp_path):
+    """Two systems with two seeds; no data is needed to name their trainings."""
+    drives = {name: Drives(tmp_path, SIZES["cpu"], SYSTEMS[name]) for name in ("GD-MAE", "T-MAE")}
+    for own in drives.values():
+        own._counts[100] = 200
+    return TemporalStudy(drives, 100, [0, 1])
+
+
+def finish(run, **metrics):
+    """Files that a finished training leaves."""
+    run.work_dir.mkdir(parents=True)
+    (run.work_dir / "settings.json").write_text(run._noted())
+    (run.work_dir / "finished.json").write_text(json.dumps({"seconds": 1.0}))
+    history = {"1": {f"nuscenes/{name}": value for name, value in metrics.items()}}
+    (run.work_dir / "metrics.json").write_text(json.dumps({"history": history}))
+
+
+def test_detectors_of_all_seeds_start_from_one_pre_training(study):
+    runs = [study.run_of(("T-MAE", "pre-trained"), seed) for seed in (0, 1)]
+    assert len({run.work_dir for run in runs}) == 2
+    assert {run.after.work_dir.name for run in runs} == {"t-mae-pretrain-seed0"}
+    assert all(
+        str(run.options["model.init_cfg.checkpoint"]).endswith("t-mae-pretrain-seed0/epoch_8.pth") for run in runs
+    )
+    scratch = study.run_of(("T-MAE", "random weights"), 0)
+    assert scratch.after is None
+    assert "model.init_cfg.checkpoint" not in scratch.options
+    assert scratch.config == runs[0].config != study.run_of(("GD-MAE", "pre-trained"), 0).config
+
+
+def test_tables_count_what_is_finished(study):
+    for seed, (before, after) in enumerate(((0.10, 0.14), (0.20, 0.21))):
+        finish(study.run_of(("GD-MAE", "random weights"), seed), mAP=before, NDS=before / 2, mAVE=1.5)
+        finish(study.run_of(("GD-MAE", "pre-trained"), seed), mAP=after, NDS=after / 2, mAVE=0.5)
+    rows = {tuple(row[:2]): row[2:] for row in study.summary()[1:]}
+    assert rows["GD-MAE", "random weights"] == ["15.0 ± 7.1", "7.5 ± 3.5", "1.50", "10.0, 20.0", "5.0, 10.0"]
+    assert rows["GD-MAE", "pre-trained"][2] == "0.50"
+    assert rows["T-MAE", "pre-trained"] == ["-"] * 5
+    gains = {row[0]: row[1:] for row in study.gains()[1:]}
+    assert gains["GD-MAE"][2] == "+4.0, +1.0"
+    assert gains["T-MAE"] == ["-"] * 4
