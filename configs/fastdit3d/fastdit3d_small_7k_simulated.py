@@ -1,7 +1,7 @@
 # python tools/train.py configs/fastdit3d/fastdit3d_small_7k_simulated.py
 """A class-conditional FastDiT-3D on simulated airplanes, cars and chairs: minutes on one GPU.
 
-The first 2000 iterations hide 95 and 99 % of the tokens as published, the other 5000 none: so short a run does not
+The first 700 iterations hide 95 and 99 % of the tokens as published, the others none: so short a run does not
 teach an encoder that has seen a dozen tokens of a cloud what to do with all 512. tools/generation_demo.py runs it.
 
 Its data: python tools/prepare_data.py simulated-objects --root data --layouts shapenet15k
@@ -47,7 +47,7 @@ param_scheduler = [dict(type=LinearLR, start_factor=0.01, begin=0, end=200, by_e
 lr_scaling = "none"
 custom_hooks = [
     dict(type=TimeLimitHook, minutes=4.0),
-    dict(type=WholeCloudsHook, begin=2000),
+    dict(type=WholeCloudsHook, begin=700),
     dict(type=EMAHook, ema_type="ExponentialMovingAverage", momentum=2e-3),
 ]
 default_hooks.update(
