@@ -18,12 +18,13 @@ from mae3d.engine.hooks import (
     WholeCloudsHook,
 )
 from mae3d.engine.loops import EpochLoop, EvaluationLoop, IterationLoop, ProbeLoop, ValidationLoop
-from mae3d.engine.optim import PrecisionOptimWrapper, TransformerOptimConstructor, WarmupCosineLR
+from mae3d.engine.optim import LARS, PrecisionOptimWrapper, TransformerOptimConstructor, WarmupCosineLR
 from mae3d.engine.sampling import EpochSampler, SeededDataset
 from mae3d.engine.seeding import SeedHook
 from mae3d.engine.storage import AtomicLocalBackend, find_checkpoint, load_from_mae3d
 
 __all__ = [
+    "LARS",
     "AccumulationHook",
     "AtomicCheckpointHook",
     "AtomicLocalBackend",

@@ -172,9 +172,9 @@ def mae_huge(**overrides: Any) -> MAE:
 
 @MODELS.register_module()
 def mae_tiny(**overrides: Any) -> MAE:
-    """Width 192, 6 + 2 blocks on images of 96 pixels in patches of 8: trains on a CPU."""
-    small = {"image_size": 96, "patch_size": 8, "embed_dim": 192, "depth": 6, "num_heads": 3}
-    return MAE(**{**small, "decoder_dim": 128, "decoder_depth": 2, "decoder_num_heads": 4, **overrides})
+    """Width 128, 4 + 2 blocks on images of 64 pixels in patches of 8: trains on a CPU."""
+    small = {"image_size": 64, "patch_size": 8, "embed_dim": 128, "depth": 4, "num_heads": 4}
+    return MAE(**{**small, "decoder_dim": 64, "decoder_depth": 2, "decoder_num_heads": 4, **overrides})
 
 
 @MODELS.register_module()
