@@ -19,7 +19,7 @@ model = dict(
     init_cfg=dict(type=PretrainedEncoder, checkpoint="work_dirs/mae_base_800e_imagenet/epoch_800.pth"),
 )
 train_cfg.update(max_epochs=20)
-optim_wrapper.update(paramwise_cfg=dict())
+optim_wrapper.paramwise_cfg.update(layer_decay=None)
 param_scheduler[0].update(warmup=0, floor=0.0)
 train_dataloader.update(batch_size=128)
 default_hooks.update(checkpoint=dict(type=AtomicCheckpointHook, interval=1, max_keep=1))

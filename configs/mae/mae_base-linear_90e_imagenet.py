@@ -20,9 +20,10 @@ model = dict(
     init_cfg=dict(type=PretrainedEncoder, checkpoint="work_dirs/mae_base_800e_imagenet/epoch_800.pth"),
 )
 train_cfg.update(max_epochs=90)
-optim_wrapper.update(
-    optimizer=dict(_delete_=True, type=LARS, lr=0.1, weight_decay=0.0),
-    paramwise_cfg=dict(),
+optim_wrapper = dict(
+    type=PrecisionOptimWrapper,
+    optimizer=dict(type=LARS, lr=0.1, weight_decay=0.0),
+    constructor=TransformerOptimConstructor,
 )
 param_scheduler[0].update(warmup=10, floor=0.0)
 default_hooks.update(checkpoint=dict(type=AtomicCheckpointHook, interval=1, max_keep=1))

@@ -14,7 +14,7 @@ with read_base():
     from .._base_.runtime import *
     from .._base_.schedules.mae_800e import *
 
-model = dict(type=mae_tiny)
+model = dict(type=mae_tiny, pooling="mean")
 train_cfg.update(max_epochs=10)
 optim_wrapper.optimizer.update(lr=4e-3)
 param_scheduler[0].update(warmup=2)

@@ -138,7 +138,8 @@ def save_sheet(
     """Save pictures in a grid with a title above each; returns the path."""
     columns = max(1, min(columns, len(images)))
     rows = max(1, math.ceil(len(images) / columns))
-    figure = Figure(figsize=(columns * inches, rows * (inches + 0.2)), dpi=120, layout="constrained")
+    height = inches * max((image.shape[0] / image.shape[1] for image in images), default=1.0)
+    figure = Figure(figsize=(columns * inches, rows * (height + 0.2)), dpi=120, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots(rows, columns, squeeze=False).ravel()
     for axis in axes:

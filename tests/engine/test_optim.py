@@ -7,7 +7,13 @@ import torch
 from mmengine.config import ConfigDict
 from torch import nn
 
-from mae3d.engine.optim import PrecisionOptimWrapper, TransformerOptimConstructor, WarmupCosineLR, scale_learning_rate
+from mae3d.engine.optim import (
+    LARS,
+    PrecisionOptimWrapper,
+    TransformerOptimConstructor,
+    WarmupCosineLR,
+    scale_learning_rate,
+)
 from mae3d.engine.optim.groups import is_decayed
 from mae3d.errors import ConfigError
 from mae3d.models.methods import PointMAE
@@ -172,3 +178,25 @@ def test_learning_rate_rules(rule, factor):
 def test_unknown_rule_gives_the_nearest():
     with pytest.raises(ConfigError, match='did you mean "linear_256"'):
         scale_learning_rate({"lr_scaling": "linear_255"}, world_size=1)
+
+
+def test_lars_equals_its_formula():
+    torch.manual_seed(0)
+    weight, bias = torch.nn.Parameter(torch.randn(3, 4)), torch.nn.Parameter(torch.randn(3))
+    expected = [weight.detach().clone(), bias.detach().clone()]
+    velocity = [torch.zeros(3, 4), torch.zeros(3)]
+    optimizer = LARS([weight, bias], lr=0.5, weight_decay=0.1)
+    for step in range(3):
+        gradients = [torch.randn(3, 4), torch.randn(3)]
+        weight.grad, bias.grad = (gradient.clone() for gradient in gradients)
+        optimizer.step()
+        decayed = gradients[0] + 0.1 * expected[0]
+        updates = [decayed * (0.001 * expected[0].norm() / decayed.norm()), gradients[1]]
+        for value, speed, update in zip(expected, velocity, updates):
+            speed.mul_(0.9).add_(update)
+            value.sub_(0.5 * speed)
+        torch.testing.assert_close([weight.detach(), bias.detach()], expected, msg=f"step {step}")
+    frozen = torch.nn.Parameter(torch.zeros(2, 2))  # no norm: the plain step
+    frozen.grad = torch.ones(2, 2)
+    LARS([frozen], lr=0.5).step()
+    torch.testing.assert_close(frozen.detach(), torch.full((2, 2), -0.5))
