@@ -45,7 +45,7 @@ class DepthAnything:
         try:
             from transformers import AutoImageProcessor, AutoModelForDepthEstimation
         except ImportError as error:
-            raise MissingExtraError("transformers", "depth", "estimating depth") from error
+            raise MissingExtraError("transformers", "depth", "estimating depth", str(error)) from error
         self.device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         try:
             self.processor = AutoImageProcessor.from_pretrained(model, local_files_only=not download, use_fast=False)
