@@ -55,6 +55,7 @@ custom_hooks = [
     dict(
         type=ReconstructionHook,
         interval=5,
+        up="z",
         dataloader=dict(
             dataset=dict(type=LiftedImages, images="data/images/validation", npoints=8192, classes="folders"),
             sampler=dict(type=EpochSampler, shuffle=False),

@@ -155,7 +155,7 @@ def save_sheet(
 
 
 def render_reconstruction(
-    original: Array, visible: Array, predicted: Array, *, size: int = 256, azimuth: float = 35.0
+    original: Array, visible: Array, predicted: Array, *, size: int = 256, azimuth: float = 35.0, up: str = "y"
 ) -> list[np.ndarray]:
     """Three pictures from one camera: the cloud, what the encoder saw, and that with the prediction added.
 
@@ -165,8 +165,9 @@ def render_reconstruction(
         predicted: Points predicted for the masked patches [M, 3].
         size: Side of each picture in pixels.
         azimuth: See :class:`View`.
+        up: Axis that points up, "y" or "z".
     """
-    view = View.around(original, azimuth=azimuth)
+    view = View.around(original, azimuth=azimuth, up=up)
     seen, filled = to_numpy(visible), to_numpy(predicted)
     both = np.concatenate([seen, filled])
     colors = np.repeat([VISIBLE, PREDICTED], [len(seen), len(filled)], axis=0)
@@ -178,14 +179,14 @@ def render_reconstruction(
 
 
 def save_reconstructions(
-    reconstruction: Reconstruction, path: str | Path, *, titles: Sequence[str] = (), limit: int = 8
+    reconstruction: Reconstruction, path: str | Path, *, titles: Sequence[str] = (), limit: int = 8, up: str = "y"
 ) -> Path:
     """Save a PNG with one row of three pictures for each of the first ``limit`` samples of a batch."""
     images: list[np.ndarray] = []
     captions: list[str] = []
     for index in range(min(limit, len(reconstruction.original))):
         images += render_reconstruction(
-            reconstruction.original[index], reconstruction.visible[index], reconstruction.predicted[index]
+            reconstruction.original[index], reconstruction.visible[index], reconstruction.predicted[index], up=up
         )
         captions += [titles[index] if index < len(titles) else f"sample {index}", "visible", "reconstruction"]
     return save_sheet(images, path, titles=captions, columns=3, inches=2.4)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -118,13 +119,19 @@ class ReconstructionHook(_EveryFewEpochs):
         dataloader: Config of the samples; None takes the first samples of the validation or training data.
         interval: Epochs (iterations) between two sheets.
         samples: Samples on a sheet.
+        up: Axis of object clouds that points up in the picture, "y" or "z".
     """
 
     priority = "NORMAL"
 
-    def __init__(self, dataloader: dict | None = None, interval: int = 10, samples: int = 6) -> None:
+    def __init__(
+        self, dataloader: dict | None = None, interval: int = 10, samples: int = 6, up: Literal["y", "z"] = "y"
+    ) -> None:
         super().__init__(interval)
+        if up not in ("y", "z"):
+            raise ConfigError(f'ReconstructionHook: up must be "y" or "z", got {up!r}')
         self.samples = samples
+        self.up = up
         self._config = dataloader
         self._batch: dict | None = None
         self._names: list[str] = []
@@ -149,15 +156,15 @@ class ReconstructionHook(_EveryFewEpochs):
             self._draw_scenes(runner, step, result)
             return
         path = Path(runner.work_dir) / "pictures" / f"reconstruction_{step:06d}.png"
-        pixels = isinstance(result, PixelReconstruction)
-        save = save_pixel_reconstructions if pixels else save_reconstructions
-        save(result, path, titles=self._names, limit=self.samples)
-        for number in range(min(2, len(result.original))):
-            row = (
-                render_pixels(result, number)
-                if pixels
-                else render_reconstruction(result.original[number], result.visible[number], result.predicted[number])
-            )
+        shown = range(min(2, len(result.original)))
+        if isinstance(result, PixelReconstruction):
+            save_pixel_reconstructions(result, path, titles=self._names, limit=self.samples)
+            rows = [render_pixels(result, number) for number in shown]
+        else:
+            save_reconstructions(result, path, titles=self._names, limit=self.samples, up=self.up)
+            clouds = (result.original, result.visible, result.predicted)
+            rows = [render_reconstruction(*(part[number] for part in clouds), up=self.up) for number in shown]
+        for number, row in enumerate(rows):
             runner.visualizer.add_image(f"reconstruction_{number}", np.concatenate(row, axis=1), step=step)
 
     def _draw_scenes(self, runner, step: int, result: SceneReconstruction) -> None:
