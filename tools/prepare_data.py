@@ -128,7 +128,12 @@ def prepare_scanobjectnn(args: argparse.Namespace) -> LayoutReport:
     report = checks.check_scanobjectnn(args.root)
     variants = sorted({line.split(" ", 1)[0] for line in report.found})
     for variant in variants:
-        _read(args, report, lambda split, v=variant: ScanObjectNN(args.root, split, variant=v, on_error="skip"))
+        _read(
+            args,
+            report,
+            lambda split, v=variant: ScanObjectNN(args.root, split, variant=v, on_error="skip"),
+            f"{variant} ",
+        )
     return report
 
 
@@ -252,8 +257,10 @@ def prepare_simulated_drives(args: argparse.Namespace) -> LayoutReport:
     return report
 
 
-def _read(args: argparse.Namespace, report: LayoutReport, build: Callable[[str], ObjectDataset]) -> None:
-    """With --deep, load every sample of both splits."""
+def _read(
+    args: argparse.Namespace, report: LayoutReport, build: Callable[[str], ObjectDataset], part: str = ""
+) -> None:
+    """With --deep, load every sample of both splits (of one ``part`` of the data set)."""
     if not args.deep:
         return
     for split in ("train", "test"):
@@ -263,7 +270,11 @@ def _read(args: argparse.Namespace, report: LayoutReport, build: Callable[[str],
             report.problems.append(str(error))
             continue
         read_everything(
-            dataset, report, f"{split} samples", workers=args.workers, progress=ProgressLine(f"reading {split}")
+            dataset,
+            report,
+            f"{part}{split} samples",
+            workers=args.workers,
+            progress=ProgressLine(f"reading {part}{split}"),
         )
 
 

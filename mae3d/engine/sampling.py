@@ -129,6 +129,8 @@ def initialise_worker(worker_id: int, **unused) -> None:
 def seeded(dataloader: dict | DataLoader) -> dict | DataLoader:
     """Return the data loader's config with seeded samples, stacking collation and quiet workers.
 
+    Memory is pinned only where there is a GPU to copy to.
+
     Only a config can be changed; a `DataLoader` that was built already is returned as it is.
     """
     if not isinstance(dataloader, dict):
@@ -138,6 +140,7 @@ def seeded(dataloader: dict | DataLoader) -> dict | DataLoader:
     settings.setdefault("sampler", {"type": EpochSampler})
     settings.setdefault("collate_fn", {"type": "default_collate"})
     settings.setdefault("worker_init_fn", {"type": "mae3d.initialise_worker"})
+    settings["pin_memory"] = settings.get("pin_memory", False) and torch.cuda.is_available()
     return settings
 
 

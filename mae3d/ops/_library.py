@@ -26,12 +26,12 @@ OPERATORS: dict[str, Callable[..., Any]] = {}
 def _load(name: str) -> str | None:
     """Load one compiled library; returns why it is not in use, or None when it is."""
     path = _DIRECTORY / f"libmae3d_{name}.so"
+    if name == "cuda" and torch.version.cuda is None:
+        return "this torch is a CPU build"
     if not path.exists():
         return f"{path.name} was not built; build it with: pip install --no-build-isolation ."
     if tuple(int(part) for part in torch.__version__.split("+")[0].split(".")[:2]) < _MIN_TORCH:
         return f"{path.name} needs torch >= 2.10, this is {torch.__version__}"
-    if name == "cuda" and torch.version.cuda is None:
-        return "this torch is a CPU build"
     try:
         torch.ops.load_library(path)
     except OSError as error:
