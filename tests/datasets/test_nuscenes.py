@@ -199,6 +199,15 @@ def test_sweeps_are_drawn_at_random_as_published(simulated):
     assert len(lags) > 6
 
 
+def test_a_frame_without_sweeps_stands_alone_or_is_repeated(simulated):
+    first = int(np.flatnonzero(np.diff(read_nuscenes(simulated, "mini_train").sweep_offsets) == 0)[0])
+    alone = NuScenes(simulated, "mini_train", sweeps=3)[first]["points"]
+    padded = NuScenes(simulated, "mini_train", sweeps=3, pad_empty_sweeps=True)
+    torch.testing.assert_close(padded[first]["points"], alone.repeat(3, 1))
+    assert (alone[:, -1] == 0).all()
+    torch.testing.assert_close(padded[first + 1], NuScenes(simulated, "mini_train", sweeps=3)[first + 1])
+
+
 def test_points_of_the_own_vehicle(simulated):
     def close(points, radius):
         return (points[:, :2].abs() < radius).all(dim=1).sum()

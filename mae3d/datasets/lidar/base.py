@@ -36,6 +36,8 @@ class LidarDataset(SampleDataset):
         features: Columns to keep after x y z, out of ``columns``.
         remove_close: Points within this many metres of the sensor in both x and y are dropped, None keeps all.
         close_in: "all" drops such points from the frame too, "sweeps" from earlier sweeps alone, as OpenPCDet does.
+        pad_empty_sweeps: Where a frame has no earlier sweep, repeat the frame itself in their place with lag 0, as
+            mmdet3d's loader does for Voxel-MAE; otherwise it stands alone.
         lag: Append the age of each point in seconds; default: when ``sweeps`` > 1.
         previous: Which earlier frame comes with each, a :class:`PreviousFrame` or its arguments; needs poses and
             ``sweeps`` 1.
@@ -56,6 +58,7 @@ class LidarDataset(SampleDataset):
         features: Sequence[str] | None = None,
         remove_close: float | None = None,
         close_in: Literal["all", "sweeps"] = "all",
+        pad_empty_sweeps: bool = False,
         lag: bool | None = None,
         previous: PreviousFrame | dict[str, Any] | None = None,
         transforms: Sequence[Any] = (),
@@ -87,6 +90,7 @@ class LidarDataset(SampleDataset):
         self.feature_columns = [3 + self.columns.index(name) for name in features]
         self.remove_close = remove_close
         self.close_in = close_in
+        self.pad_empty_sweeps = pad_empty_sweeps
         self.lag = sweeps > 1 if lag is None else lag
         self.transforms = build_transforms(transforms)
         self.prepare_skipping()
@@ -128,6 +132,8 @@ class LidarDataset(SampleDataset):
         for number in self._choose_sweeps(len(frame.sweep_files), generator):
             rows = self._read(frame.sweep_files[number], True)
             parts.append((rows, frame.sweep_lag[number], frame.sensor_from_sweep[number]))
+        if self.pad_empty_sweeps and not frame.sweep_files:
+            parts *= self.sweeps
         return self._join(parts)
 
     def gather_previous(self, frame: Frame, generator: np.random.Generator) -> np.ndarray:

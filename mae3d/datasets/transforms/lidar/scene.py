@@ -39,7 +39,8 @@ class SceneTransform:
         moved = {}
         for name, offsets in clouds_of(scene):
             moved[name] = scene[name].clone()
-            moved[name][:, :3] = self.move_points(scene[name][:, :3], _of_rows(draws, scene, offsets, len(moved[name])))
+            for rows, own in _shares(scene, offsets, draws, len(moved[name])):
+                moved[name][rows, :3] = self.move_points(scene[name][rows, :3], own)
         of_boxes = _of_rows(draws, scene, "box_offsets", len(boxes))
         return {**scene, **moved, "boxes": self.move_boxes(boxes, of_boxes.to(boxes.dtype))}
 
@@ -63,6 +64,18 @@ def _sample_count(scene: Scene) -> int:
 def clouds_of(scene: Scene) -> list[tuple[str, str]]:
     """Names of the points of each frame of a scene, and of their offsets."""
     return [(name, offsets) for name, offsets in _CLOUDS if name in scene]
+
+
+def _shares(scene: Scene, offsets: str, draws: Tensor, count: int) -> list[tuple[slice, Tensor]]:
+    """Rows of points and their parameters [rows or 1, P].
+
+    On a device all points are moved at once; on a CPU sample by sample, so that nothing is computed for each point that
+    is the same for all points of a sample.
+    """
+    if offsets not in scene or draws.device.type != "cpu":
+        return [(slice(None), _of_rows(draws, scene, offsets, count))]
+    bounds = itertools.pairwise(scene[offsets].tolist())
+    return [(slice(start, stop), draws[number : number + 1]) for number, (start, stop) in enumerate(bounds)]
 
 
 def _of_rows(draws: Tensor, scene: Scene, offsets: str, count: int) -> Tensor:
