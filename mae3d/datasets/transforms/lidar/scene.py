@@ -274,8 +274,7 @@ def select_rows(scene: Scene, keep: Tensor, names: Sequence[str], offsets: str) 
     rows = keep.nonzero()[:, 0]
     changed = {name: scene[name].index_select(0, rows) for name in names if name in scene}
     if offsets in scene:
-        before = torch.cat((keep.new_zeros(1, dtype=torch.int64), keep.cumsum(0)))
-        changed[offsets] = before[scene[offsets]]
+        changed[offsets] = torch.searchsorted(rows, scene[offsets])  # kept rows before each bound
     return {**scene, **changed}
 
 
