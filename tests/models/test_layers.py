@@ -4,7 +4,7 @@ from torch.nn import functional as F
 
 from mae3d.errors import ConfigError
 from mae3d.models.layers import Attention, Block, DropPath, Mlp, Packing, attention, drop_path_schedule, initialize
-from mae3d.models.layers.attention import _jagged
+from mae3d.models.layers.attention import _jagged, pad_heads
 
 COUNTS = [5, 0, 9, 5, 1]
 
@@ -37,6 +37,34 @@ def test_packed_attention_is_dense_attention_per_sample(kernel):
     weights = torch.randn_like(result)
     own = torch.autograd.grad((result * weights).sum(), rows)[0]
     torch.testing.assert_close(own, torch.autograd.grad((expected * weights).sum(), rows)[0])
+
+
+def test_widened_heads_attend_alike():
+    rows = torch.randn(3, 7, 2, 30, dtype=torch.float64)
+    wide = pad_heads(*rows)
+    assert [x.shape[-1] for x in wide] == [32, 32, 32]
+    torch.testing.assert_close(plain_attention(*wide)[..., :30], plain_attention(*rows))
+    assert all(a is b for a, b in zip(pad_heads(*wide), wide))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="kernels of a GPU")
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("width", [8, 30])
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors")
+def test_packed_attention_on_a_device_takes_any_width_of_heads(dtype, width):
+    layout = Packing.from_offsets(torch.tensor([0, 5, 14, 19, 20], device="cuda"))
+    rows = torch.randn(3, 20, 2, width, device="cuda", dtype=dtype)
+    expected = torch.cat([plain_attention(*piece) for piece in zip(*(x.double().split([5, 9, 5, 1]) for x in rows))])
+    torch.testing.assert_close(attention(*rows, layout).double(), expected, rtol=2e-2, atol=2e-2)
+
+
+def test_forbidden_pairs_do_not_meet():
+    query, key, value = torch.randn(3, 2, 6, 2, 4, dtype=torch.float64)
+    allowed = torch.ones(2, 6, 6, dtype=torch.bool)
+    allowed[0, :3, 3:] = False
+    result = attention(query, key, value, allowed=allowed)
+    torch.testing.assert_close(result[0, :3], plain_attention(query[0, :3], key[0, :3], value[0, :3]))
+    torch.testing.assert_close(result[1], plain_attention(query[1], key[1], value[1]))
 
 
 def test_packed_attention_with_empty_samples():

@@ -65,7 +65,19 @@ def _variable_length(
 
     keys = packing if key_packing is None else key_packing
     offsets = (side.offsets.to(torch.int32) for side in (packing, keys))
-    return varlen_attn(query, key, value, *offsets, packing.max_length, keys.max_length)
+    rows = pad_heads(query, key, value)
+    return varlen_attn(*rows, *offsets, packing.max_length, keys.max_length)[..., : query.shape[-1]]
+
+
+def pad_heads(query: Tensor, key: Tensor, value: Tensor, multiple: int = 8) -> tuple[Tensor, Tensor, Tensor]:
+    """Widen heads [..., D] by zeros to the multiple that kernels ask for; the first D results stay the same."""
+    width = query.shape[-1]
+    extra = -width % multiple
+    if not extra:
+        return query, key, value
+    # The scale is the root of the width: undo the change.
+    query, key, value = (F.pad(x, (0, extra)) for x in (query * ((width + extra) / width) ** 0.5, key, value))
+    return query, key, value
 
 
 def _jagged(query: Tensor, key: Tensor, value: Tensor, packing: Packing) -> Tensor:
