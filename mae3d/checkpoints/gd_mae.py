@@ -1,4 +1,4 @@
-"""Official files of GD-MAE and T-MAE (OpenPCDet layout): pre-training, and detectors with CenterPoint's head."""
+"""Official files of GD-MAE and T-MAE (OpenPCDet layout): pre-training and detectors."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from mae3d.checkpoints.key_map import KeyMap, Rule
 from mae3d.checkpoints.layout import Layout
-from mae3d.models.heads.detection import gd_mae_centerpoint, t_mae_centerpoint
+from mae3d.models.heads.detection import gd_mae_centerpoint, gd_mae_kitti_anchors, t_mae_centerpoint
 from mae3d.models.methods import GDMAE, TMAE
 
 Mark = tuple[str, ...]
@@ -97,8 +97,11 @@ def _pretrain(system: type[GDMAE], state: Mapping[str, Tensor]) -> nn.Module:
 
 
 def _detector(build, state: Mapping[str, Tensor]) -> nn.Module:
-    classes = state["head.heads_list.0.hm.1.weight"].shape[0]
     fused = state["bev_backbone.0.conv_out.0.weight"].shape[0]
+    if "head.conv_cls.weight" in state:  # GD-MAE on KITTI
+        size = {name: value for name, value in _size(state).items() if name != "in_channels"}
+        return gd_mae_kitti_anchors(**size, embed_dim=fused)
+    classes = state["head.heads_list.0.hm.1.weight"].shape[0]
     head = {"iou": "head.heads_list.0.iou.1.weight" in state}
     return build([str(number) for number in range(classes)], **_size(state), embed_dim=fused, head=head)
 

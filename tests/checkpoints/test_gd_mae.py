@@ -7,7 +7,7 @@ import torch
 
 from mae3d.checkpoints import convert, export, load_pretrained, save_safetensors
 from mae3d.errors import CheckpointError
-from mae3d.models.heads.detection import gd_mae_centerpoint, t_mae_centerpoint
+from mae3d.models.heads.detection import gd_mae_centerpoint, gd_mae_kitti_anchors, t_mae_centerpoint
 from mae3d.models.methods import gd_mae_once, t_mae_once
 from tests.oracles.t_mae import random_state
 
@@ -89,3 +89,17 @@ def test_official_detectors_load_into_ours(files):
     columns = official["vfe.dvfe_mlps.0.0.weight"].shape[1] - 6
     detector = BUILD[system][1]([str(n) for n in range(classes)], in_channels=columns)
     detector.load_state_dict(convert(system, official).state)
+
+
+def test_detectors_with_anchors_convert_too():
+    """GD-MAE on KITTI: 2 rotations of 3 anchors, 3 classes."""
+    torch.manual_seed(0)
+    official = random_state(temporal=False, detector_classes=3, **PUBLISHED)
+    official = {name: value for name, value in official.items() if not name.startswith("dense_head.")}
+    for name, outputs in (("conv_cls", 18), ("conv_box", 42), ("conv_dir_cls", 12)):
+        official[f"dense_head.{name}.weight"] = torch.randn(outputs, 128, 1, 1)
+        official[f"dense_head.{name}.bias"] = torch.randn(outputs)
+    converted = convert("gd-mae", official)
+    assert converted.layout.kind == "detector"
+    gd_mae_kitti_anchors().load_state_dict(converted.state)
+    assert export("gd-mae", converted.state).state.keys() == official.keys() | {"global_step"}

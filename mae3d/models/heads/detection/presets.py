@@ -343,9 +343,31 @@ def gd_mae_centerpoint(
         head: Further arguments of :class:`CenterHead`.
         **options: Of :class:`Detector`.
     """
-    parts = _pyramid_parts(classes, point_range, pillar, in_channels, vfe_channels, vfe_norm, widths, embed_dim, head)
-    tokenizer, bev, center = parts
+    tokenizer, bev = _pyramid_parts(point_range, pillar, in_channels, vfe_channels, vfe_norm, widths, embed_dim)
+    center = _center_of_pyramid(classes, point_range, embed_dim, head)
     return Detector(tokenizer, SSTPyramid(widths[0], widths, depth, **(encoder or {})), bev, center, **options)
+
+
+@MODELS.register_module()
+def gd_mae_kitti_anchors(
+    *,
+    vfe_channels: Sequence[int] = (64,),
+    widths: Sequence[int] = (128, 256, 256),
+    depth: int = 2,
+    embed_dim: int = 128,
+    encoder: dict | None = None,
+    **options: Any,
+) -> Detector:
+    """What GD-MAE fine-tunes on KITTI: its pyramid, dense fusion, four convolutions, SECOND's anchors at full size.
+
+    Arguments as :func:`gd_mae_centerpoint`.
+    """
+    point_range = (0.0, -39.68, -3.0, 69.12, 39.68, 1.0)
+    tokenizer, bev = _pyramid_parts(point_range, 0.32, 4, vfe_channels, (1e-3, 0.01), widths, embed_dim)
+    suppression = {"threshold": 0.01, "before": 4096, "after": 500}
+    area = (*point_range[:2], *point_range[3:5])
+    head = AnchorHead(embed_dim, KITTI_CLASSES, KITTI_ANCHORS, area, score_threshold=0.3, suppression=suppression)
+    return Detector(tokenizer, SSTPyramid(widths[0], widths, depth, **(encoder or {})), bev, head, **options)
 
 
 @MODELS.register_module()
@@ -365,13 +387,12 @@ def t_mae_centerpoint(
     **options: Any,
 ) -> TemporalDetector:
     """The detector of T-MAE on two frames; arguments as :func:`gd_mae_centerpoint`, ``encoder`` of SiamWCA."""
-    parts = _pyramid_parts(classes, point_range, pillar, in_channels, vfe_channels, vfe_norm, widths, embed_dim, head)
-    tokenizer, bev, center = parts
+    tokenizer, bev = _pyramid_parts(point_range, pillar, in_channels, vfe_channels, vfe_norm, widths, embed_dim)
+    center = _center_of_pyramid(classes, point_range, embed_dim, head)
     return TemporalDetector(tokenizer, SiamWCA(widths[0], widths, depth, **(encoder or {})), bev, center, **options)
 
 
 def _pyramid_parts(
-    classes: Sequence[str],
     point_range: Sequence[float],
     pillar: float,
     in_channels: int,
@@ -379,16 +400,21 @@ def _pyramid_parts(
     vfe_norm: Sequence[float],
     widths: Sequence[int],
     embed_dim: int,
-    head: dict | None,
-) -> tuple[VoxelTokenizer, BEVSequential, CenterHead]:
-    """What the detectors of GD-MAE and T-MAE share: tokenizer, two-dimensional network, head."""
+) -> tuple[VoxelTokenizer, BEVSequential]:
+    """What the detectors of GD-MAE and T-MAE share: tokenizer and two-dimensional network."""
     vfe = PillarMlp(in_channels, (*vfe_channels, widths[0]), norm_eps=vfe_norm[0], norm_momentum=vfe_norm[1])
     tokenizer = VoxelTokenizer(point_range, (pillar, pillar, point_range[5] - point_range[2]), vfe)
     convs = AttachedConvs(embed_dim, embed_dim, (1, 1, 2, 1), residual=(0, 1, 2))
-    bev = BEVSequential([DenseFusion(widths, embed_dim), convs])
+    return tokenizer, BEVSequential([DenseFusion(widths, embed_dim), convs])
+
+
+def _center_of_pyramid(
+    classes: Sequence[str], point_range: Sequence[float], embed_dim: int, head: dict | None
+) -> CenterHead:
+    """Their centre head, with the biases that their files hold."""
     suppression = {"threshold": 0.7, "before": 4096, "after": 500}
     options = {"bias_before_norm": True, "suppression": suppression, **(head or {})}
-    return tokenizer, bev, CenterHead(embed_dim, classes, point_range, **options)
+    return CenterHead(embed_dim, classes, point_range, **options)
 
 
 @MODELS.register_module()
