@@ -24,6 +24,9 @@ class SceneReconstruction:
             method predicts none.
         occupancy: [V + E] in [0, 1], how surely the model takes each cell to hold points: voxels, then ``mask.empty``;
             None where the method does not tell.
+        previous_points: [T', 3 or more], an earlier frame of each scene that the method looked at, moved into the
+            scene; None where it looks at one.
+        previous_offsets: int64 [B + 1], its clouds.
     """
 
     points: Tensor
@@ -32,6 +35,8 @@ class SceneReconstruction:
     mask: VoxelMask
     predicted: Tensor | None = None
     occupancy: Tensor | None = None
+    previous_points: Tensor | None = None
+    previous_offsets: Tensor | None = None
 
     def to(self, device: torch.device | str) -> SceneReconstruction:
         """The same scenes on ``device``."""
@@ -46,6 +51,8 @@ class SceneReconstruction:
             self.mask.to(device),
             move(self.predicted),
             move(self.occupancy),
+            move(self.previous_points),
+            move(self.previous_offsets),
         )
 
     def scene(self, index: int) -> SceneReconstruction:
@@ -68,6 +75,8 @@ class SceneReconstruction:
         if occupancy is not None:
             asked = occupancy[len(self.voxels) :]
             occupancy = torch.cat((occupancy[first:last], asked if empty is None else asked[empty]))
+        earlier = None if self.previous_points is None else slice(*self.previous_offsets[index : index + 2].tolist())
+        previous = None if earlier is None else self.previous_points[earlier]
         return SceneReconstruction(
             self.points[start:stop],
             self.offsets.new_tensor([0, stop - start]),
@@ -75,6 +84,8 @@ class SceneReconstruction:
             VoxelMask(self.mask.visible[visible] - first, self.mask.masked[masked] - first, cells),
             None if self.predicted is None else self.predicted[masked],
             occupancy,
+            previous,
+            None if previous is None else self.offsets.new_tensor([0, len(previous)]),
         )
 
 

@@ -41,6 +41,8 @@ def draw_reconstruction(
 ) -> Figure:
     """Three pictures side by side: the input with its boxes, what was visible and hidden, the reconstruction.
 
+    Of a method that looks at two frames, the earlier one is in the second picture, in grey.
+
     Args:
         scene: What a model's ``reconstruct`` gave.
         boxes: [M, 7 or 9] of this scene.
@@ -64,6 +66,8 @@ def draw_reconstruction(
     view.draw_cells(masked, grid, hidden, HIDDEN_CELL)
     if mask.empty is not None:
         view.draw_cells(masked, grid, mask.empty, EMPTY_CELL)
+    if scene.previous_points is not None:
+        view.draw_points(masked, scene.previous_points, GREY)
     view.draw_points(masked, seen, VISIBLE)
 
     view.scene_axes(rebuilt, grid.point_range, _reconstruction_title(scene))

@@ -396,3 +396,14 @@ def test_attention_of_packed_rows_takes_the_cosine_too():
     torch.testing.assert_close(together, torch.cat([layer(part[None])[0] for part in (x[:3], x[3:])]))
     assert attention(*(3 * [x[:0].view(0, 2, 4)]), packing).shape == (0, 2, 4)
     assert isinstance(layer.tau, nn.Parameter)
+
+
+def test_reconstructions_show_both_frames_of_each_scene(model, batch):
+    result = model.reconstruct(**batch, generator=torch.Generator().manual_seed(0)).to("cpu")
+    assert result.predicted.shape == (result.mask.num_masked, 4, 3)
+    scene = result.scene(1)
+    start, stop = batch["previous_offsets"][1:3].tolist()
+    assert torch.equal(scene.previous_points, batch["previous_points"][start:stop])
+    assert scene.previous_offsets.tolist() == [0, stop - start]
+    shift = result.predicted - result.voxels.centers[result.mask.masked].unsqueeze(1)
+    assert shift.abs().max() < 10  # metres from the centre of the pillar

@@ -223,7 +223,7 @@ class GDMAE(BaseModel):
             result = self.predict_masked(points, mask, generator, offsets=offsets, **context)
         voxels = result.voxels
         predicted = voxels.centers[result.mask.masked].unsqueeze(1) + result.prediction.points.float()
-        return SceneReconstruction(points, offsets, voxels, result.mask, predicted)
+        return SceneReconstruction(points, offsets, voxels, result.mask, predicted, **context)
 
     def get_layer_depth(self, name: str) -> tuple[int, int]:
         """Layer of a parameter and number of layers: pillar encoder 0, attention layers in order, the rest last.
