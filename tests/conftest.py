@@ -7,6 +7,10 @@ import sys
 from pathlib import Path
 
 import pytest
+
+# Threads of OpenMP that wait for each other by spinning cost a hundredfold on a machine that has other work to do.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # read when torch loads the library
+
 import torch
 
 ROOT = Path(__file__).resolve().parent.parent
