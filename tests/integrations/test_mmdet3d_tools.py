@@ -61,6 +61,7 @@ def test_a_run_from_pretrained_weights_to_the_official_metric(repository, tmp_pa
         "train_cfg.max_epochs": 1,
         "train_cfg.val_interval": 1,
         "train_dataloader.batch_size": 1,
+        "val_dataloader.dataset.metainfo.version": "v1.0-mini",
         "val_evaluator.data_root": root,
         "val_evaluator.ann_file": root / "mae3d_nuscenes_infos_mini_val.pkl",
     }

@@ -45,7 +45,7 @@ def nuscenes_infos(index: FrameIndex, split: str) -> Info:
 
     Args:
         index: Of nuScenes.
-        split: "train", "mini_val", ...: tells mmdet3d's metric which version folder to read.
+        split: "train", "mini_val", ...: gives the name of the version folder, as in mmdet3d's files.
 
     Raises:
         DataError: An index made before it held the lidar's place on the vehicle.
