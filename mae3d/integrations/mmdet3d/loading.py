@@ -43,7 +43,9 @@ class Mae3dCropToImage(BaseTransform):
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         """Crop ``points``, straight after they were loaded."""
         camera = results["images"]["CAM2"]
-        matrices = (np.asarray(camera[key], dtype=np.float64) for key in ("cam2img", "lidar2cam"))
-        seen = in_image(results["points"].tensor.numpy(), *matrices, (camera["height"], camera["width"]))
+        image_from_camera = np.asarray(camera["cam2img"], dtype=np.float64)[:3]
+        camera_from_lidar = np.asarray(camera["lidar2cam"], dtype=np.float64)
+        size = (camera["height"], camera["width"])
+        seen = in_image(results["points"].tensor.numpy(), image_from_camera, camera_from_lidar, size)
         results["points"] = results["points"][torch.from_numpy(seen)]
         return results
