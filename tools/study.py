@@ -148,7 +148,7 @@ class Study:
         """Pre-trained minus random weights of the same seed."""
         body = []
         for percent in self.labels:
-            pairs = [(self.run_of((percent, name), seed) for name in STARTS) for seed in self.seeds]
+            pairs = [[self.run_of((percent, name), seed) for name in STARTS] for seed in self.seeds]
             pairs = [(a.metrics(), b.metrics()) for a, b in pairs if a.finished and b.finished]
             gain = [
                 np.array([100 * (b[f"nuscenes/{m}"] - a[f"nuscenes/{m}"]) for a, b in pairs]) for m in ("mAP", "NDS")

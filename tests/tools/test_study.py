@@ -1,0 +1,77 @@
+"""tools/study.py: the page says what the finished runs measured, and nothing of those that are not finished."""
+
+import argparse
+import importlib
+import json
+import re
+import sys
+
+import pytest
+
+from mae3d.models.heads.detection.presets import NUSCENES_CLASSES
+
+ERRORS = ("mATE", "mASE", "mAOE", "mAVE", "mAAE")
+
+
+@pytest.fixture(scope="module")
+def study_of(repository):
+    sys.path.insert(0, str(repository / "tools"))
+    drives, study = importlib.import_module("drives"), importlib.import_module("study")
+    sys.path.remove(str(repository / "tools"))
+
+    def build(folder, seeds):
+        experiment = drives.Drives(folder, study.SIZES["cpu"])
+        experiment._counts.update({5: 10, 100: 200})  # as if the data were there
+        return study.Study(experiment, argparse.Namespace(labels=[5], longer=[5], seeds=seeds))
+
+    return build
+
+
+def finish(run, score):
+    run.work_dir.mkdir(parents=True)
+    (run.work_dir / "settings.json").write_text(run._noted())
+    (run.work_dir / "finished.json").write_text(json.dumps({"seconds": 1.0}))
+    names = ["mAP", "NDS", *ERRORS, *(f"AP_{name}" for name in NUSCENES_CLASSES)]
+    history = {"3": dict.fromkeys((f"nuscenes/{name}" for name in names), -1.0)}
+    history["20"] = {f"nuscenes/{name}": score + number / 100 for number, name in enumerate(names)}
+    (run.work_dir / "metrics.json").write_text(json.dumps({"history": history}))
+
+
+def test_the_page_holds_means_deviations_and_paired_gains(study_of, tmp_path):
+    study = study_of(tmp_path, [0, 1, 2])
+    scratch, pretrained, longer = study.rows()
+    for seed, (before, after) in enumerate(((0.10, 0.14), (0.12, 0.15), (0.20, 0.25))):
+        finish(study.run_of(scratch, seed), before)
+        if seed < 2:
+            finish(study.run_of(pretrained, seed), after)
+    study.write(tmp_path / "page.md")
+    lines = (tmp_path / "page.md").read_text().splitlines()
+    cells = [re.split(r" *\| *", line)[1:-1] for line in lines if line.startswith("| 5 %")]
+    assert cells[0] == [
+        "5 %",
+        "10",
+        "random weights",
+        "14.0 ± 5.3",
+        "15.0 ± 5.3",
+        "10.0, 12.0, 20.0",
+        "11.0, 13.0, 21.0",
+    ]
+    assert cells[1][3:6] == ["14.5 ± 0.7", "15.5 ± 0.7", "14.0, 15.0"]
+    assert cells[2][2:] == ["random weights, twice as long", "-", "-", "-", "-"]
+    assert cells[3] == ["5 %", "3.5 ± 0.7", "3.5 ± 0.7", "+4.0, +3.0", "+4.0, +3.0"]
+    assert cells[4][:3] == ["5 %", "random weights", "21.0"]  # AP of the first class
+    assert cells[7][2] == "0.160"  # mATE, no percent
+    assert longer == (5, "random weights, twice as long")
+    assert (
+        study.run_of(longer, 0).options["train_cfg.max_epochs"]
+        == 2 * study.run_of(scratch, 0).options["train_cfg.max_epochs"]
+    )
+
+
+def test_a_run_with_other_settings_does_not_count(study_of, tmp_path):
+    study = study_of(tmp_path, [0])
+    row = study.rows()[0]
+    finish(study.run_of(row, 0), 0.1)
+    assert len(study.values(row, "mAP")) == 1
+    (study.run_of(row, 0).work_dir / "settings.json").write_text("{}")
+    assert len(study.values(row, "mAP")) == 0
