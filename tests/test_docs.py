@@ -63,7 +63,9 @@ def test_documented_commands_are_understood(path, monkeypatch):
 
 @pytest.mark.parametrize("path", SPEAKING, ids=lambda path: str(path.relative_to(ROOT)))
 def test_named_files_exist(path):
-    named = re.findall(r"(?<!\.\./)\b((?:configs|tools|benchmarks|mae3d|csrc|docs)/[\w./-]+\.(?:py|sh|md|png))", path.read_text())
+    # A link that climbs is relative to its page.
+    form = r"(?<!\.\./)\b((?:configs|tools|benchmarks|mae3d|csrc|docs)/[\w./-]+\.(?:py|sh|md|png))"
+    named = re.findall(form, path.read_text())
     absent = [name for name in named if not (ROOT / name).exists() and not name.startswith(PLACEHOLDER)]
     assert not absent, f"{path.name} names {absent}"
 
