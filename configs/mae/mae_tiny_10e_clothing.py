@@ -1,8 +1,8 @@
 # python tools/train.py configs/mae/mae_tiny_10e_clothing.py
 """A small MAE on photographs of clothes, for a CPU: 170 iterations.
 
-Pictures of reconstructions go to the work directory. A kNN probe judges the features on held-out photographs: so short a
-pre-training fills patches with the right colours but does not yet help to tell clothes apart.
+Pictures of reconstructions go to the work directory. A kNN probe judges the features on held-out photographs: so
+short a pre-training fills patches with the right colours but does not yet help to tell clothes apart.
 """
 
 from mmengine.config import read_base
