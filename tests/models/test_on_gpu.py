@@ -35,10 +35,13 @@ def replayed_mask(name, model, batch):
 
 
 def test_losses_and_gradients_are_those_of_the_cpu(name):
-    model = build(name).eval()
+    options = {"target_select": "arrival"} if name in ("gd_mae_test", "t_mae_test") else {}  # no random targets
+    model = build(name, **options).eval()
     batch = example_batch(model)
     injected = replayed_mask(name, model, batch)
-    twin = build(name).eval().cuda()
+    if not torch.equal(loss_of(model, batch, 1, **injected), loss_of(model, batch, 2, **injected)):
+        pytest.skip("the loss draws noise, and random streams differ between devices")
+    twin = build(name, **options).eval().cuda()
     moved = {key: value.to("cuda") for key, value in injected.items()}
     expected, got = loss_of(model, batch, **injected), loss_of(twin, on_device(batch), **moved)
     torch.testing.assert_close(got.cpu(), expected, rtol=1e-4, atol=1e-5)

@@ -207,12 +207,12 @@ def test_layers_are_registered_and_print_their_sizes():
 
 
 def test_the_backend_switch(monkeypatch):
-    assert sparse_backend() == "auto"
-    monkeypatch.setenv("MAE3D_SPARSE_BACKEND", "native")
     assert sparse_backend() == "native"
-    set_sparse_backend("spconv")
+    monkeypatch.setenv("MAE3D_SPARSE_BACKEND", "spconv")
     assert sparse_backend() == "spconv"
-    with pytest.raises(ConfigError, match="must be one of auto, native, spconv"):
+    set_sparse_backend("native")
+    assert sparse_backend() == "native"
+    with pytest.raises(ConfigError, match="must be one of native, spconv"):
         set_sparse_backend("torch")
     with pytest.raises(ConfigError, match="SubMConv3d: backend must be one of"):
         SubMConv3d(4, 4, 3, backend="cuda")

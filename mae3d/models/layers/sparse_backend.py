@@ -1,10 +1,14 @@
 """Which library runs the sparse layers: mae3d's own kernels or the spconv package.
 
 One switch, strongest first: a layer's ``backend=``, :func:`set_sparse_backend`, the environment variable
-MAE3D_SPARSE_BACKEND, and "auto": spconv for CUDA tensors where a CUDA build of it is installed, else native.
-Both take the same weights and give the same values at the same cells; spconv orders the output rows of a
-strided convolution in its own way, and keeps its own rule books, so layers that share an indice key must share
-the back end.
+MAE3D_SPARSE_BACKEND; "native" where none is set. Both take the same weights and give the same values at the same cells.
+Of spconv 2.3.8 is to be known:
+
+- on a GPU its float32 products may be rounded to tf32, under autocast it computes in float16 whatever the autocast
+  dtype, and for rule book, forward and backward it was slower than the native kernels (docs/benchmarks);
+- on a CPU its kernels race when several threads run them;
+- it orders the output rows of a strided convolution in its own way and keeps its own rule books, so layers that share
+  an indice key must share the back end.
 """
 
 from __future__ import annotations
@@ -12,7 +16,6 @@ from __future__ import annotations
 import functools
 import importlib.util
 import os
-import warnings
 from types import ModuleType
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
@@ -26,7 +29,7 @@ from mae3d.structures.sparse_tensor import SparseTensor
 if TYPE_CHECKING:
     from mae3d.models.layers.sparse_conv import SparseConvolution
 
-BACKENDS = ("auto", "native", "spconv")
+BACKENDS = ("native", "spconv")
 _ENVIRONMENT = "MAE3D_SPARSE_BACKEND"
 _chosen: list[str] = []  # the last value given to set_sparse_backend
 _twins: WeakKeyDictionary[nn.Module, nn.Module] = WeakKeyDictionary()
@@ -45,10 +48,10 @@ def set_sparse_backend(name: str | None) -> None:
 
 
 def sparse_backend() -> str:
-    """The back end wished for: "auto", "native" or "spconv"."""
+    """The back end of layers without one of their own: "native" or "spconv"."""
     if _chosen:
         return _chosen[0]
-    return check_backend(os.environ.get(_ENVIRONMENT, "auto"), f"environment variable {_ENVIRONMENT}")
+    return check_backend(os.environ.get(_ENVIRONMENT, "native"), f"environment variable {_ENVIRONMENT}")
 
 
 @functools.cache
@@ -67,35 +70,34 @@ def _import_spconv() -> tuple[ModuleType | None, str]:
     return module, ""
 
 
-@functools.cache
-def _has_cuda_build() -> bool:
+def resolve_backend(wish: str | None, x: SparseTensor) -> str:
+    """The back end, "native" or "spconv", that runs a layer with ``wish`` on ``x``.
+
+    Raises:
+        MissingExtraError: spconv is wished for and cannot be imported.
+        ConfigError: spconv is wished for where it gives wrong values.
+    """
+    name = wish or sparse_backend()
+    if name == "spconv":
+        _check_spconv(x.device.type)
+    return name
+
+
+def _check_spconv(device: str) -> None:
     module, reason = _import_spconv()
     if module is None:
-        if reason:
-            warnings.warn(f"sparse layers use the native back end: spconv: {reason}", RuntimeWarning, stacklevel=2)
-        return False
-    from spconv.cppconstants import CPU_ONLY_BUILD
-
-    return not CPU_ONLY_BUILD
-
-
-def resolve_backend(wish: str | None, x: SparseTensor) -> str:
-    """The back end, "native" or "spconv", that runs a layer with ``wish`` on ``x``."""
-    name = wish or sparse_backend()
-    if name == "auto":
-        return "spconv" if x.device.type == "cuda" and _has_cuda_build() else "native"
-    if name == "spconv":
-        module, reason = _import_spconv()
-        if module is None:
-            extra = "cuda" if x.device.type == "cuda" else "sparse"
-            raise MissingExtraError("spconv", extra, "backend='spconv'", reason)
-        if x.device.type == "cpu" and torch.get_num_threads() > 1:
-            raise ConfigError(
-                "backend='spconv' on the CPU gives wrong values now and then when it runs on more than one thread "
-                f"(spconv 2.3.8), and torch has {torch.get_num_threads()}: call torch.set_num_threads(1) or set "
-                "OMP_NUM_THREADS=1, or use the native back end"
-            )
-    return name
+        raise MissingExtraError("spconv", "cuda" if device == "cuda" else "sparse", "backend='spconv'", reason)
+    if device == "cpu" and torch.get_num_threads() > 1:
+        raise ConfigError(
+            "backend='spconv' on the CPU gives wrong values now and then when it runs on more than one thread "
+            f"(spconv 2.3.8), and torch has {torch.get_num_threads()}: call torch.set_num_threads(1) or set "
+            "OMP_NUM_THREADS=1, or use the native back end"
+        )
+    if device == "cuda" and torch.is_autocast_enabled("cuda") and torch.get_autocast_dtype("cuda") != torch.float16:
+        raise ConfigError(
+            f"backend='spconv' computes in float16 under autocast, which is set to {torch.get_autocast_dtype('cuda')}: "
+            "use float16, or the native back end"
+        )
 
 
 def run_spconv(layer: SparseConvolution, x: SparseTensor) -> SparseTensor:

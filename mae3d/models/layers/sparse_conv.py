@@ -37,7 +37,7 @@ class SparseConvolution(nn.Module):
         bias: Whether a bias is added, at occupied cells only.
         indice_key: Layers with one key share one rule book; an inverse layer names the key of the strided layer
             that it undoes.
-        backend: "auto", "native" or "spconv" for this layer alone; see :mod:`mae3d.models.layers.sparse_backend`.
+        backend: "native" or "spconv" for this layer alone; see :mod:`mae3d.models.layers.sparse_backend`.
 
     Shape: features [V, C_in] -> [V_out, C_out].
 
