@@ -14,6 +14,7 @@ import functools
 import os
 import platform
 import statistics
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -140,7 +141,7 @@ def run(title: str, cases: list[Case], threads: tuple[int, ...] = THREADS) -> st
             ours = measure(case.ours, count)
             verdict, listing = compare(case, ours, {name: measure(call, count) for name, call in case.peers.items()})
             lines.append(f"| {case.name} | {count} | {ours:.2f} | {verdict} | {listing} |")
-            print(lines[-1], flush=True)
+            print(lines[-1], file=sys.stderr, flush=True)
     text = "\n".join(lines) + "\n"
     print(text, flush=True)
     return text
@@ -172,7 +173,7 @@ def run_on_device(title: str, cases: list[Case]) -> str:
         ours = measure(case.ours, 1)
         verdict, listing = compare(case, ours, {name: measure(call, 1) for name, call in case.peers.items()})
         lines.append(f"| {case.name} | {ours:.3f} | {rate(case, ours)} | {verdict} | {listing} |")
-        print(lines[-1], flush=True)
+        print(lines[-1], file=sys.stderr, flush=True)
     text = "\n".join(lines) + "\n"
     print(text, flush=True)
     return text
@@ -186,7 +187,7 @@ def growth(title: str, makers: dict[str, Callable[[int], Call]], sizes: tuple[in
         times = [measure(make(size), threads=1, budget_s=BUDGET / 2) for size in sizes]
         cells = [f"{time:.2f} ms, {time * 1e6 / size:.0f} ns" for time, size in zip(times, sizes)]
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
-        print(lines[-1], flush=True)
+        print(lines[-1], file=sys.stderr, flush=True)
     text = "\n".join(lines) + "\n"
     print(text, flush=True)
     return text

@@ -40,10 +40,16 @@ def main() -> int:
         start = result.stdout.index("## ")
         sections.append(result.stdout[start:].strip())
         print(sections[-1], flush=True)
+    clock = (
+        "Time between two events around a call. Rates: the least bytes that a call must move, or its operations, over "
+        "that time."
+        if device == "cuda"
+        else "One thread: median CPU time of the process; two threads: median wall time."
+    )
     head = (
         f"# Operators beside their peers ({device})\n\n"
-        "Made by `make bench`. Ratio = best peer / mae3d: above 1 mae3d is faster. One thread: median CPU time of the "
-        "process; two threads: median wall time. A peer that is not installed is listed as absent.\n"
+        f"Made by `make bench`. Ratio = best peer / mae3d: above 1 mae3d is faster. {clock} A peer that is not "
+        "installed is listed as absent.\n"
     )
     args.output.parent.mkdir(parents=True, exist_ok=True)
     args.output.write_text("\n\n".join([head.strip(), *sections]) + "\n")
