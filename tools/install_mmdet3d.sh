@@ -56,7 +56,7 @@ folder=$cache/mmcv-$mmcv-torch$torch-$tag
 wheels() { find "$folder" -maxdepth 1 -name "mmcv-$mmcv-*.whl" 2>/dev/null; }
 
 # GCC reads torch's headers once instead of once per file, if the flags are those of the build (else it says nothing
-# and reads them again): a quarter of the time.
+# and reads them again): 6 seconds a file instead of 25.
 precompile_headers() {
     [[ $("${CXX:-c++}" --version) == *"Free Software Foundation"* && ! -e $1.gch ]] || return 0
     local includes
