@@ -119,6 +119,16 @@ def test_packed_equals_padded_where_no_padding_is() -> None:
     torch.testing.assert_close(packed.extract_features(points, offsets), padded.extract_features(points, offsets))
 
 
+def test_padded_encoder_compiles_without_a_break() -> None:
+    torch.compiler.reset()
+    model, _ = published_model(**PUBLISHED)
+    points, offsets = pack(clouds(70, 30))
+    masked = torch.arange(LENGTH).expand(2, -1) % 2 == 0
+    expected = model.compute_loss(points, offsets, Mask.from_bool(masked))
+    model.encoder.compile(fullgraph=True, backend="aot_eager")
+    torch.testing.assert_close(model.compute_loss(points, offsets, Mask.from_bool(masked)), expected)
+
+
 @pytest.mark.parametrize(("padding", "leaks"), [("published", True), ("none", False)])
 def test_padding_leaks_into_the_features_only_where_published(padding: str, leaks: bool) -> None:
     points, offsets = pack(clouds(70))
