@@ -172,6 +172,19 @@ def test_order_does_not_matter_to_a_plain_transformer(use):
     torch.testing.assert_close(again.flip(1), expected, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize(("use", "seen"), [("drop", False), ("keep", True), ("own", False)])
+def test_what_becomes_of_the_class_latent(use, seen):
+    given = tokens(2)
+    mask = RandomMasking(0.6)(given, seeded())
+    latents = draw(2, 1 + mask.num_visible, 24)
+    changed = latents.clone()
+    changed[:, 0] += 1
+    model = decoder(AppendDecoder, class_token=use)
+    results = [model(values, given.coordinates, mask) for values in (latents, changed)]
+    assert torch.equal(*results) != seen
+    assert model.decode(latents, given.coordinates, mask).shape[1] == 20 + (use != "drop")
+
+
 class Running(nn.Module):
     """A transformer that sees the order: every token adds up those before it."""
 

@@ -280,3 +280,19 @@ def test_pictures_show_patches_with_their_own_brightness():
     assert frames.original.shape == (3, 3, 4, 16, 16)
     shown = (clips()[:, :, [0, 2, 4, 7]] * 0.225 + 0.45).clamp(0, 1)
     torch.testing.assert_close(frames.original, shown)
+
+
+def test_where_the_small_constant_enters():
+    """Nearly flat patches tell the two published normalisations apart: inside the root, or added to it."""
+    faint = draw(2, 3, 8, 16, 16) * 1e-3
+    tokens = videomae_test().tokenizer(faint)
+    mask = Mask.from_bool(torch.arange(64).expand(2, -1) % 4 > 0)
+    hidden = mask.gather_masked(tokens.content).double().unflatten(-1, (-1, 3))
+    raw = hidden * torch.tensor(videomae_test().target.std.tolist()).double()
+    channel = (raw - raw.mean(2, True)) / (raw.std(2, keepdim=True) + 1e-6)
+    joint = (hidden - hidden.mean((2, 3), True)) / (hidden.var((2, 3), keepdim=True) + 1e-6).sqrt()
+    ours = videomae_test().target(tokens, mask)
+    torch.testing.assert_close(ours.double(), channel.flatten(2), rtol=0, atol=2e-3)  # float32 of values near 0.45
+    every = mae_st_test(predicted_frames=8).target(tokens, mask)
+    torch.testing.assert_close(every.double(), joint.flatten(2), rtol=1e-4, atol=1e-4)
+    assert (joint.flatten(2) - channel.flatten(2)).abs().max() > 0.1
