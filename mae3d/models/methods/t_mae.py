@@ -33,6 +33,7 @@ class TMAE(GDMAE):
     packed clouds, already in the frame of the current sensor.
 
     Args:
+        gradient_checkpointing: See :class:`GDMAE`; cross-attention keeps its activations.
         **options: Of :class:`GDMAE`; ``mask_ratio`` is 0.75, ``vfe_norm`` (1e-5, 0.1).
     """
 
@@ -40,8 +41,9 @@ class TMAE(GDMAE):
     context = ("previous_points", "previous_offsets")
     encoder_type = SiamWCA
 
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**{"mask_ratio": 0.75, "vfe_norm": (1e-5, 0.1), **options})
+    def __init__(self, *, gradient_checkpointing: bool = False, **options: Any) -> None:
+        published = {"mask_ratio": 0.75, "vfe_norm": (1e-5, 0.1)}
+        super().__init__(gradient_checkpointing=gradient_checkpointing, **{**published, **options})
 
     def encode(self, voxels: Voxels, *, previous_points: Tensor, previous_offsets: Tensor) -> list[SparseTensor]:
         """Scales of the given pillars of the current frame, informed by all pillars of the previous one."""
