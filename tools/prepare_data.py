@@ -251,7 +251,7 @@ def prepare_simulated_drives(args: argparse.Namespace) -> LayoutReport:
     }
     for name in args.layouts:
         writers[name](args.root / name)
-        built = prepare.prepare(name, args.root / name, prepare.Request(rebuild=True, workers=args.workers))
+        built = prepare.prepare(name, args.root / name, prepare.Request(workers=args.workers))
         report.found += [f"{name}: {line}" for line in built.found]
         report.problems += [f"{name}: {line}" for line in built.problems]
     return report

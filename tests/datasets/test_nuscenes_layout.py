@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -103,7 +104,8 @@ def test_fewer_sweeps_are_a_part_of_all_and_a_finished_simulation_is_kept(simula
     few[0].write_bytes(b"kept")
     write_nuscenes(plan)
     assert few[0].read_bytes() == b"kept"
-    with pytest.raises(DataError, match="holds a simulation with"):
-        write_nuscenes(NuScenesPlan(tmp_path, 1, 1, key_frames=3, seed=6, sweeps=2))
+    for other in ({"seed": 6}, {"motion_distortion": True}, {"sweeps": 3}):
+        with pytest.raises(DataError, match="holds a simulation with"):
+            write_nuscenes(replace(plan, **other))
     with pytest.raises(ConfigError, match=r"1\.\.10 sweeps a frame, not 11"):
         NuScenesPlan(tmp_path, 1, 1, sweeps=11)

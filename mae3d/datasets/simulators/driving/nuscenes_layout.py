@@ -95,8 +95,9 @@ def write_nuscenes(plan: NuScenesPlan, *, workers: int = 0) -> Path:
     Raises:
         DataError: The folder holds other data, see :func:`claim_folder`.
     """
-    settings = {"train": plan.train_scenes, "val": plan.val_scenes, "key_frames": plan.key_frames}
-    claim_folder(plan.root, {"layout": "nuscenes", **settings, "seed": plan.seed, "sweeps": plan.sweeps})
+    counts = {"train": plan.train_scenes, "val": plan.val_scenes, "key_frames": plan.key_frames}
+    settings = {"layout": "nuscenes", **counts, "seed": plan.seed, "sweeps": plan.sweeps}
+    claim_folder(plan.root, settings | ({"motion_distortion": True} if plan.motion_distortion else {}))
     folder = plan.root / plan.version
     if all((folder / f"{name}.json").is_file() for name in TABLES):
         return folder
