@@ -105,7 +105,8 @@ def load_model(cfg: Config, checkpoint: Path | None, seed: int = 0) -> nn.Module
     Raises:
         ConfigError: The model neither reconstructs nor detects.
     """
-    DefaultScope.get_instance("visualize", scope_name="mae3d")
+    if not DefaultScope.check_instance_created("visualize"):
+        DefaultScope.get_instance("visualize", scope_name="mae3d")
     torch.manual_seed(seed)
     model = MODELS.build({**cfg.model, "init_cfg": None, "data_preprocessor": cfg.get("data_preprocessor")})
     if not hasattr(model, "reconstruct") and not isinstance(model, Detector):
