@@ -16,7 +16,7 @@ from mae3d.errors import ConfigError
 from tests.engine.runs import ROOT, run
 
 CONFIG = str(ROOT / "configs" / "detection" / "sst_tiny_20e_simulated-drives.py")
-SMALL = ("model.embed_dim=16", "model.encoder.depth=1", "model.pillar=2.0")
+SMALL = ("model.embed_dim=16", "model.encoder.depth=1", "model.pillar=3.2")
 
 
 @pytest.fixture(scope="module")
@@ -36,6 +36,9 @@ def trained(tmp_path_factory):
         "train_dataloader.dataset.on_error=skip",
         f"val_dataloader.dataset.root={root}",
         f"val_evaluator.dataset.root={root}",
+        "train_dataloader.dataset.split=mini_train",
+        "val_dataloader.dataset.split=mini_val",
+        "val_evaluator.dataset.split=mini_val",
         "train_cfg.max_epochs=1",
         "train_cfg.val_interval=1",
         *SMALL,
@@ -45,6 +48,7 @@ def trained(tmp_path_factory):
 
 def tool(root, work, *arguments, **options):
     places = (f"test_dataloader.dataset.root={root}", f"test_evaluator.dataset.root={root}")
+    places += ("test_dataloader.dataset.split=mini_val", "test_evaluator.dataset.split=mini_val")
     checkpoint = str(work / "epoch_1.pth")
     command = (CONFIG, checkpoint, "--work-dir", str(work / "test"), *arguments, "--cfg-options", *places, *SMALL)
     return run(*command, tool="tools/test.py", **options)
