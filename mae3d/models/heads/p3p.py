@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from mae3d.models.building import build
 from mae3d.models.methods.masked_autoencoder import encoder_layer_depth
-from mae3d.models.methods.p3p import Padding, check_padding, encode_all, encoder_parts, pack
+from mae3d.models.methods.p3p_encoder import Padding, check_padding, encode_all, encoder_parts, pack
 from mae3d.models.tokenizers.voxel_patches import CellOrder
 from mae3d.registry import MODELS
 
