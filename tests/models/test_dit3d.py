@@ -342,8 +342,8 @@ def test_generation_is_seeded_and_the_class_matters():
     assert not torch.equal(draw(0, guidance=3.0), draw(0))
     assert not model.training
     none = model.generate(2, 30, sampler="ddim", steps=3, generator=torch.Generator().manual_seed(0))
-    torch.testing.assert_close(draw(0, guidance=0.0), draw(4, guidance=0.0))
-    torch.testing.assert_close(draw(0, guidance=0.0), none)
+    torch.testing.assert_close(draw(0, guidance=0.0), draw(4, guidance=0.0), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(draw(0, guidance=0.0), none, rtol=1e-4, atol=1e-4)
 
 
 def test_completion_keeps_the_given_points():

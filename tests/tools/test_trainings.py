@@ -17,8 +17,9 @@ def tool(repository):
     return module
 
 
-def test_runs_are_made_once_and_in_order(tool, tmp_path, monkeypatch):
+def test_runs_are_made_once_and_in_order(tool, tmp_path, monkeypatch, repository):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    monkeypatch.setenv("PYTHONPATH", str(repository))  # the config names a hook of the tests
     options = {"train_cfg.max_epochs": 1, "custom_hooks": "[]"}
     first = tool.Training("first", CONFIG, tmp_path / "first", options)
     second = tool.Training("second", CONFIG, tmp_path / "second", {**options, "load_from": first.work_dir}, after=first)
