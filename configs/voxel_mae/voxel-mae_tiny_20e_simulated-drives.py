@@ -32,7 +32,7 @@ model = dict(
 train_dataloader.update(batch_size=2, num_workers=0, persistent_workers=False, pin_memory=False)
 train_dataloader["dataset"].update(root="data/simulated/nuscenes")
 train_cfg.update(max_epochs=20)
-optim_wrapper["optimizer"].update(lr=3e-3)
+optim_wrapper["optimizer"].update(lr=1e-3)
 param_scheduler[0].update(end=50)
 param_scheduler[1].update(T_max=20, end=20)
 custom_hooks = [dict(type=ReconstructionHook, interval=10, samples=2)]
