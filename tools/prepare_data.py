@@ -27,7 +27,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -81,7 +81,8 @@ def prepare_shapenet15k(args: argparse.Namespace) -> LayoutReport:
     if not report.problems and not args.check_only:
         measure_categories(args.root)
         report = checks.check_shapenet15k(args.root)
-    _read(args, report, lambda split: ShapeNet15k(args.root, split, categories="all", npoints=None, on_error="skip"))
+    build = partial(ShapeNet15k, args.root, categories="all", npoints=None, on_error="skip")
+    _read(args, report, lambda split: build(split=split), splits=("train", "val", "test"))
     return report
 
 
@@ -258,12 +259,16 @@ def prepare_simulated_drives(args: argparse.Namespace) -> LayoutReport:
 
 
 def _read(
-    args: argparse.Namespace, report: LayoutReport, build: Callable[[str], ObjectDataset], part: str = ""
+    args: argparse.Namespace,
+    report: LayoutReport,
+    build: Callable[[str], ObjectDataset],
+    part: str = "",
+    splits: Sequence[str] = ("train", "test"),
 ) -> None:
-    """With --deep, load every sample of both splits (of one ``part`` of the data set)."""
+    """With --deep, load every sample of the splits (of one ``part`` of the data set)."""
     if not args.deep:
         return
-    for split in ("train", "test"):
+    for split in splits:
         try:
             dataset = build(split)
         except Mae3dError as error:

@@ -433,7 +433,7 @@ Tensor indexed_linear_weight_grad(const Tensor& grad, const Tensor& features, co
   const CudaScope scope(grad);
   const Tensor g = as_contiguous(grad), f = as_contiguous(features), i = as_contiguous(index), t = as_contiguous(group);
   const Tensor n = as_contiguous(counts);
-  if (i.size(0) == 0 || num_weights * f.size(1) * g.size(1) == 0)
+  if (i.size(0) == 0 || g.size(0) == 0 || num_weights * f.size(1) * g.size(1) == 0)
     return make_zeros(g, {num_weights, f.size(1), g.size(1)}, g.scalar_type());
   const Tensor out = make_empty(g, {num_weights, f.size(1), g.size(1)}, g.scalar_type());
   dispatch_float(g, kWeightGrad, "grad", [&](auto zero) {

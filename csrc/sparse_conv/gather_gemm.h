@@ -13,7 +13,7 @@
 
 namespace mae3d::sparse_conv {
 
-// result[out[p], :] += features[in[p], :] * B over all pairs p; the out of one call are distinct.
+// result[out[p], :] += features[in[p], :] * B over all pairs p, one after the other: an out may repeat (indexed_linear).
 template <typename T> struct GatherGemm {
   const T* features;       // [*, depth]
   int64_t depth;

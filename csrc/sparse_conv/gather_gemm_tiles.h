@@ -127,7 +127,7 @@ template <typename T> void outer_gemm(const OuterGemm<T>& g) {
   constexpr int L = Lanes<T>::count;
   // The rows of one chunk of pairs stay in the first-level cache while all tiles of the result pass over them.
   const int64_t bytes = (g.rows + g.columns) * static_cast<int64_t>(sizeof(T));
-  const int64_t chunk = std::max<int64_t>(16, 12288 / bytes);
+  const int64_t chunk = std::max<int64_t>(16, 12288 / std::max<int64_t>(bytes, 1));
   for (int64_t begin = 0; begin < g.pairs; begin += chunk) {
     const int64_t end = std::min(begin + chunk, g.pairs);
     for (int64_t p = end; p < std::min(end + chunk, g.pairs); ++p) {

@@ -10,8 +10,9 @@ from torch import Tensor, nn
 from mae3d.checkpoints.key_map import KeyMap, Rule
 from mae3d.checkpoints.layout import Layout
 from mae3d.models.methods import DiT3D
+from mae3d.models.methods.dit3d import SIZES
 
-HEADS = {384: 6, 768: 12, 1152: 16}
+HEADS = {size["embed_dim"]: size["num_heads"] for size in SIZES.values()}
 """Width -> attention heads of the published sizes; files do not record them and conversion does not depend on them."""
 
 MAX_BLOCKS = 64

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from functools import partial
 
@@ -11,6 +10,7 @@ from torch import Tensor, nn
 
 from mae3d.checkpoints.key_map import KeyMap, Rule
 from mae3d.checkpoints.layout import Layout
+from mae3d.checkpoints.vit_files import count
 from mae3d.models.heads.detection import gd_mae_centerpoint, gd_mae_kitti_anchors, t_mae_centerpoint
 from mae3d.models.methods import GDMAE, TMAE
 
@@ -77,16 +77,11 @@ def _size(state: Mapping[str, Tensor]) -> dict[str, object]:
     """Arguments that both kinds of models share, from a state dict in our names."""
     first = state["tokenizer.encoder.layers.0.weight"]
     widths = [state[f"encoder.stages.{k}.out.0.weight"].shape[0] for k in range(MAX_STAGES)]
-    layers = [
-        int(found[1])
-        for name in state
-        if (found := re.match(r"encoder\.stages\.0\.transformer\.blocks\.(\d+)\.", name))
-    ]
     return {
         "in_channels": first.shape[1] - 6,
         "vfe_channels": (first.shape[0],),
         "widths": widths,
-        "depth": (max(layers, default=-1) + 1) // 2,
+        "depth": count(state, "encoder.stages.0.transformer.blocks") // 2,
     }
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,6 +9,7 @@ from torch import Tensor, nn
 
 from mae3d.checkpoints.key_map import KeyMap, Rule
 from mae3d.checkpoints.layout import Layout
+from mae3d.checkpoints.vit_files import count
 from mae3d.models.heads.p3p import P3PClassifier
 from mae3d.models.methods import P3P
 
@@ -38,18 +38,13 @@ PRETRAIN = KeyMap(
 CLASSIFICATION = KeyMap([*_ENCODER, Rule("pos_embed_cls", "encoder.class_position"), Rule("head", "head")])
 
 
-def _count(state: Mapping[str, Tensor], prefix: str) -> int:
-    numbers = [int(found[1]) for name in state if (found := re.match(rf"{re.escape(prefix)}\.(\d+)\.", name))]
-    return max(numbers, default=-1) + 1
-
-
 def _size(state: Mapping[str, Tensor]) -> dict[str, Any]:
-    """Sizes of tokenizer and encoder, read off the shapes of our names."""
+    """Sizes of tokenizer and encoder, read off the shapes of our names; the published grid has 14 patches a side."""
     places, channels, width = state["tokenizer.weight"].shape
     side = round(places ** (1 / 3))
     return {
         "embed_dim": width,
-        "depth": _count(state, "encoder.blocks"),
+        "depth": count(state, "encoder.blocks"),
         "num_heads": max(1, width // HEAD_WIDTH.get(width, 64)),
         "color": channels == 12,
         "cells": 14 * side,
@@ -62,7 +57,7 @@ def _pretrain(state: Mapping[str, Tensor]) -> nn.Module:
     return P3P(
         **_size(state),
         decoder_dim=width,
-        decoder_depth=_count(state, "decoder.transformer.blocks"),
+        decoder_depth=count(state, "decoder.transformer.blocks"),
         decoder_num_heads=max(1, width // HEAD_WIDTH.get(width, 64)),
     )
 

@@ -237,12 +237,11 @@ def test_decoders_do_not_see_what_they_drop():
     latents = model.encode(tokens, mask)
     other = latents.clone()
     other[:, 0] += 1
-    assert torch.equal(model.decoder(other, tokens.coordinates, mask), model.decoder(latents, tokens.coordinates, mask))
+    before = model.decoder(latents, tokens.coordinates, mask)
+    assert torch.equal(model.decoder(other, tokens.coordinates, mask), before)
     with torch.no_grad():
         model.decoder.class_token.add_(1.0)
-    assert not torch.equal(
-        model.decoder(other, tokens.coordinates, mask), mae_st_test().decoder(latents, tokens.coordinates, mask)
-    )
+    assert not torch.equal(model.decoder(latents, tokens.coordinates, mask), before)
 
 
 def test_the_key_bias_changes_nothing():

@@ -255,3 +255,24 @@ def test_wrong_arguments() -> None:
         torch.ops.mae3d.indexed_linear(features, weight[:, :2], index, group, 2, False)
     with pytest.raises(RuntimeError, match="indexed_linear_weight_grad: 'counts' must have size 2"):
         torch.ops.mae3d.indexed_linear_weight_grad(torch.zeros(2, 5), features, index, group, index, 4, True)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_rows_that_join_no_group_of_none(device: str) -> None:
+    features, weight, index, _ = (part.to(device) for part in inputs(10, 3, 4, 5, 2))
+    features.requires_grad_(), weight.requires_grad_()
+    nowhere = torch.full((10,), -1, device=device)
+    out = indexed_linear(features, weight, index, nowhere, 0)
+    assert out.shape == (0, 5)
+    out.sum().backward()
+    assert not features.grad.any()
+    assert not weight.grad.any()
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_no_channels_at_all(device: str) -> None:
+    index = torch.zeros(3, dtype=torch.int64, device=device)
+    none = torch.zeros(2, 0, device=device), torch.zeros(3, 0, device=device)
+    counts = torch.ones(2, dtype=torch.int64, device=device)
+    result = torch.ops.mae3d.indexed_linear_weight_grad(*none, index, index, counts, 1, False)
+    assert result.shape == (1, 0, 0)

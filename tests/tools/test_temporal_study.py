@@ -12,6 +12,8 @@ sys.path.insert(0, str(ROOT / "tools"))
 from drives import Drives
 from temporal_study import SIZES, SYSTEMS, TemporalStudy
 
+sys.path.remove(str(ROOT / "tools"))
+
 
 @pytest.fixture
 def study(tmp_path):

@@ -6,6 +6,7 @@ memory and share).
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from collections.abc import Iterator
@@ -144,7 +145,9 @@ class _Parts:
         self.dataset, self.folder = dataset, folder
         self.ranges = [(start, min(start + frames, len(dataset))) for start in range(0, len(dataset), frames)]
         settings = (SCHEMA_VERSION, dataset.classes, dataset.sweeps, dataset.feature_columns, dataset.remove_close)
-        self.settings = json.dumps([*settings, frames, [str(dataset.frames.token[k]) for k in (0, -1)]])
+        reading = (dataset.lag, dataset.close_in, dataset.pad_empty_sweeps)
+        tokens = hashlib.sha256("\n".join(map(str, dataset.frames.token)).encode()).hexdigest()
+        self.settings = json.dumps([*settings, *reading, frames, tokens])
 
     def _path(self, start: int) -> Path:
         return self.folder / f"{start:07d}.npz"

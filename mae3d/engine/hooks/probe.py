@@ -188,5 +188,7 @@ class ReconstructionHook(_EveryFewEpochs):
         step = max(len(dataset) // self.samples, 1)
         chosen = list(range(0, len(dataset), step))[: self.samples]
         name_of = getattr(dataset, "sample_name", str)
-        self._names = [Path(str(name_of(index))).name for index in chosen]
-        return loader.collate_fn([dataset[index] for index in chosen])
+        samples = [dataset[index] for index in chosen]
+        own = [int(sample.get("index", index)) for index, sample in zip(chosen, samples)]  # a subset keeps its set's
+        self._names = [Path(str(name_of(index))).name for index in own]
+        return loader.collate_fn(samples)

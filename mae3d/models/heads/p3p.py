@@ -9,7 +9,7 @@ from mmengine.model import BaseModel
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mae3d.models.building import build
+from mae3d.models.building import build, evaluating
 from mae3d.models.methods.masked_autoencoder import encoder_layer_depth
 from mae3d.models.methods.p3p_encoder import Padding, check_padding, encode_all, encoder_parts, pack
 from mae3d.models.tokenizers.voxel_patches import CellOrder
@@ -128,8 +128,9 @@ class P3PClassifier(BaseModel):
 
     @torch.no_grad()
     def extract_features(self, points: Tensor, offsets: Tensor | None = None) -> Tensor:
-        """What the head reads, [B, D], without gradients."""
-        return self.features(points, offsets)
+        """What the head reads, [B, D], in eval mode, without gradients."""
+        with evaluating(self):
+            return self.features(points, offsets)
 
     def get_layer_depth(self, name: str) -> tuple[int, int]:
         """Layer of a parameter and number of layers, see :meth:`MaskedAutoencoder.get_layer_depth`."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from mae3d.models.masking.random import check_ratio, random_numbers
+from mae3d.models.masking.random import check_ratio, lowest_of_each, random_numbers
 from mae3d.registry import MODELS
 from mae3d.structures import VoxelMask, VoxelPatches
 
@@ -27,14 +27,10 @@ class PackedMasking(nn.Module):
 
     def forward(self, tokens: VoxelPatches, generator: torch.Generator | None = None) -> VoxelMask:
         """Draw a mask; randomness from ``generator`` or the global RNG of the device."""
-        counts, cloud = tokens.offsets.diff(), tokens.cloud
-        order = random_numbers((len(tokens),), cloud.device, generator).argsort()
-        order = order[cloud[order].argsort(stable=True)]  # by cloud, then by draw
-        rank = torch.arange(len(tokens), device=cloud.device) - tokens.offsets[cloud]
+        counts = tokens.offsets.diff()
         visible = (counts.double() * (1 - self.ratio)).long().clamp(min=1).minimum((counts - 1).clamp(min=0))
-        return VoxelMask.from_bool(
-            torch.zeros_like(rank, dtype=torch.bool).index_copy_(0, order, rank >= visible[cloud])
-        )
+        draws = random_numbers((len(tokens),), tokens.offsets.device, generator)
+        return VoxelMask.from_bool(~lowest_of_each(draws, tokens.offsets, visible))
 
     def extra_repr(self) -> str:
         """Shown by print(model)."""

@@ -37,6 +37,15 @@ def random_numbers(shape: tuple[int, ...], device: torch.device, generator: torc
     return torch.rand(shape, generator=generator, device=source).to(device)
 
 
+def lowest_of_each(draws: Tensor, offsets: Tensor, wanted: Tensor) -> Tensor:
+    """Bool [T]: of the numbers ``draws`` [T] of each cloud the ``wanted`` [B] lowest; ``offsets`` int64 [B + 1]."""
+    cloud = torch.repeat_interleave(offsets.diff(), output_size=len(draws))
+    order = draws.argsort(stable=True)
+    order = order[cloud[order].argsort(stable=True)]  # by cloud, then by draw
+    rank = torch.arange(len(draws), device=draws.device) - offsets[cloud]
+    return torch.zeros_like(rank, dtype=torch.bool).index_copy_(0, order, rank < wanted[cloud])
+
+
 @MODELS.register_module()
 class RandomMasking(nn.Module):
     """Hides the same number of tokens in every sample, chosen uniformly and independently.

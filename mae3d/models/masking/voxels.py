@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from mae3d.errors import ConfigError
-from mae3d.models.masking.random import check_ratio, random_numbers
+from mae3d.models.masking.random import check_ratio, lowest_of_each, random_numbers
 from mae3d.registry import MODELS
 from mae3d.structures import VoxelMask, Voxels
 
@@ -60,13 +60,7 @@ class VoxelMasking(nn.Module):
 
 def lowest_share(draws: Tensor, offsets: Tensor, ratio: float) -> Tensor:
     """Bool [V]: the int(ratio * n) lowest of the n numbers of every cloud; ``draws`` [V], ``offsets`` int64 [B + 1]."""
-    counts = offsets.diff()
-    cloud = torch.repeat_interleave(counts, output_size=len(draws))
-    order = draws.argsort(stable=True)
-    order = order[cloud[order].argsort(stable=True)]  # by cloud, then by draw
-    rank = torch.arange(len(draws), device=draws.device) - offsets[cloud]
-    wanted = (ratio * counts.double()).long()
-    return torch.zeros_like(rank, dtype=torch.bool).index_copy_(0, order, rank < wanted[cloud])
+    return lowest_of_each(draws, offsets, (ratio * offsets.diff().double()).long())
 
 
 def draw_empty_cells(voxels: Voxels, ratio: float, generator: torch.Generator | None = None) -> Tensor:

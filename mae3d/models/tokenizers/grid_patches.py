@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mae3d.errors import ConfigError, DataError
+from mae3d.models.tokenizers.patches import unpatchify
 from mae3d.ops import grid_coordinates, trilinear_devoxelize, voxel_average
 from mae3d.registry import MODELS
 
@@ -97,9 +98,7 @@ class GridPatchTokenizer(nn.Module):
 
     def to_points(self, patches: Tensor, coordinates: Tensor) -> Tensor:
         """Predicted patches [B, N, p^3 3] (x, y, z inside, then channel) -> values at the points [B, P, 3]."""
-        g, p = self.grid, self.patch_size
-        split = patches.unflatten(2, (p, p, p, 3)).unflatten(1, (g, g, g))  # [B, g, g, g, p, p, p, 3]
-        grid = split.permute(0, 7, 1, 4, 2, 5, 3, 6).reshape(len(patches), 3, g * p, g * p, g * p)
+        grid = unpatchify(patches, (self.grid,) * 3, (self.patch_size,) * 3)
         return trilinear_devoxelize(grid.float().contiguous(), coordinates)
 
 

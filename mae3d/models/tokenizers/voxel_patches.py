@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from mae3d.errors import ConfigError
-from mae3d.models.masking.random import random_numbers
+from mae3d.models.masking.random import lowest_of_each, random_numbers
 from mae3d.ops.indexed_linear import indexed_linear
 from mae3d.ops.scatter import scatter_reduce
 from mae3d.ops.voxelize import voxelize
@@ -133,10 +133,9 @@ class VoxelPatchTokenizer(nn.Module):
             return None
         if not self.training:
             generator = torch.Generator().manual_seed(0)
-        order = random_numbers((len(keys),), keys.device, generator).argsort()
-        order = order[cloud[order].argsort(stable=True)]  # by cloud, then by draw
-        rank = torch.arange(len(keys), device=keys.device) - (counts.cumsum(0) - counts)[cloud]
-        return torch.zeros_like(rank, dtype=torch.bool).index_copy_(0, order, rank < self.max_patches)
+        draws = random_numbers((len(keys),), keys.device, generator)
+        offsets = torch.nn.functional.pad(counts.cumsum(0), (1, 0))
+        return lowest_of_each(draws, offsets, torch.full_like(counts, self.max_patches))
 
     def extra_repr(self) -> str:
         """Shown by print(model)."""
