@@ -53,7 +53,7 @@ def main() -> int:
         shutil.rmtree(args.output / "runs", ignore_errors=True)
     try:
         print(f"report: {demonstrate(Drives(args.output, PLAN), args.output / 'report.html', args.labels, args.seed)}")
-    except Mae3dError as error:
+    except (Mae3dError, OSError) as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         return 1
     return 0

@@ -54,7 +54,7 @@ def main() -> int:
         shutil.rmtree(args.output / "runs", ignore_errors=True)
     try:
         return demonstrate(args.output, args.seeds)
-    except Mae3dError as error:
+    except (Mae3dError, OSError) as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         return 1
 

@@ -67,7 +67,7 @@ def main() -> int:
         shutil.rmtree(args.output / "run", ignore_errors=True)
     try:
         return demonstrate(args)
-    except Mae3dError as error:
+    except (Mae3dError, OSError) as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         return 1
 

@@ -66,7 +66,7 @@ def main() -> int:
     study = Study(Drives(output, replace(SIZES[args.size], amp=args.amp, **changes)), args)
     try:
         return study.run(args.report or output / "study.md", args.jobs)
-    except Mae3dError as error:
+    except (Mae3dError, OSError) as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         return 1
 

@@ -82,7 +82,7 @@ def main() -> int:
     study = TemporalStudy({name: Drives(output, plan, SYSTEMS[name]) for name in args.systems}, args.labels, args.seeds)
     try:
         return study.run(args.report or output / "study.md", args.jobs)
-    except Mae3dError as error:
+    except (Mae3dError, OSError) as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         return 1
 
