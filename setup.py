@@ -233,8 +233,12 @@ EXTRAS = {
     "objects": ["h5py>=3.10", "scikit-learn>=1.4"],
     "images": ["h5py>=3.10", "pyarrow>=15"],
     "video": ["av>=12"],
+    "audio": ["soundfile>=0.12", "soxr>=0.4"],
     "depth": ["transformers>=4.45"],
-    "test": ["pytest>=8", "scipy>=1.11", "numba>=0.61", "hypothesis>=6", "shapely>=2", "pyarrow>=15", "av>=12"],
+    "test": [
+        *("pytest>=8", "scipy>=1.11", "numba>=0.61", "hypothesis>=6", "shapely>=2", "pyarrow>=15", "av>=12"),
+        *("soundfile>=0.12", "soxr>=0.4"),
+    ],
     "dev": ["ruff>=0.6", "build>=1"],
     "sparse": ["spconv==2.3.8"],
     "cuda": ["spconv-cu126==2.3.8"],

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
+from mae3d.datasets.file_tree import FileTree
 from mae3d.datasets.images.base import ImageDataset, decode_image
 from mae3d.datasets.transforms.image.frames import FrameTransform
 from mae3d.errors import DataError
@@ -45,8 +44,8 @@ class ImageFolder(ImageDataset):
     ) -> None:
         super().__init__(transforms, **options)
         self.root, self.split = Path(root), split
-        self._archive: tuple[int, zipfile.ZipFile] | None = None
-        self.paths = self._list_archive() if self.root.suffix == ".zip" else self._list_folder()
+        self.tree = FileTree(root, HINT)
+        self.paths = self.tree.names(split, SUFFIXES)
         if not self.paths:
             raise DataError(f"{self.root}: no image under {split or '.'!r}. {HINT}")
         names = [path.rpartition("/")[0] for path in self.paths]  # "" for images outside any sub-folder
@@ -59,34 +58,6 @@ class ImageFolder(ImageDataset):
         self.labels = [numbers.get(name.split("/")[0]) for name in names]
         self.prepare_skipping()
 
-    def _list_folder(self) -> list[str]:
-        folder = self.root / self.split
-        if not folder.is_dir():
-            raise DataError(f"{folder}: no such folder. {HINT}")
-        found = []
-        for place, folders, files in os.walk(folder, followlinks=True):
-            folders.sort()
-            inside = Path(place).relative_to(folder)
-            found += [(inside / file).as_posix() for file in files if file.lower().endswith(SUFFIXES)]
-        return sorted(found)
-
-    def _list_archive(self) -> list[str]:
-        prefix = f"{self.split}/" if self.split else ""
-        names = [name for name in self._open().namelist() if name.startswith(prefix)]
-        return sorted(name.removeprefix(prefix) for name in names if name.lower().endswith(SUFFIXES))
-
-    def _open(self) -> zipfile.ZipFile:
-        """The archive, opened once in every process: workers must not share a file position."""
-        if self._archive is None or self._archive[0] != os.getpid():
-            try:
-                self._archive = (os.getpid(), zipfile.ZipFile(self.root))
-            except (OSError, zipfile.BadZipFile) as error:
-                raise DataError(f"{self.root}: not a readable zip archive ({error}). {HINT}") from error
-        return self._archive[1]
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_archive": None}
-
     def __len__(self) -> int:
         return len(self.paths)
 
@@ -96,12 +67,5 @@ class ImageFolder(ImageDataset):
 
     def load_image(self, index: int) -> tuple[Image.Image, int | None]:
         """The decoded image and its class."""
-        path = self.paths[index]
-        try:
-            if self.root.suffix == ".zip":
-                data = self._open().read(f"{self.split}/{path}" if self.split else path)
-            else:
-                data = (self.root / self.split / path).read_bytes()
-        except (OSError, KeyError, zipfile.BadZipFile) as error:
-            raise DataError(f"{self.sample_name(index)}: cannot be read ({error}).") from error
-        return decode_image(data, self.sample_name(index)), self.labels[index]
+        path = f"{self.split}/{self.paths[index]}" if self.split else self.paths[index]
+        return decode_image(self.tree.read(path), self.sample_name(index)), self.labels[index]
