@@ -234,10 +234,11 @@ EXTRAS = {
     "images": ["h5py>=3.10", "pyarrow>=15"],
     "video": ["av>=12"],
     "audio": ["soundfile>=0.12", "soxr>=0.4"],
+    "text": ["tokenizers>=0.20", "pyarrow>=15"],
     "depth": ["transformers>=4.45"],
     "test": [
         *("pytest>=8", "scipy>=1.11", "numba>=0.61", "hypothesis>=6", "shapely>=2", "pyarrow>=15", "av>=12"),
-        *("soundfile>=0.12", "soxr>=0.4"),
+        *("soundfile>=0.12", "soxr>=0.4", "tokenizers>=0.20"),
     ],
     "dev": ["ruff>=0.6", "build>=1"],
     "sparse": ["spconv==2.3.8"],

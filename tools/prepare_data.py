@@ -18,6 +18,9 @@
     python tools/prepare_data.py argoverse2 --root data/argoverse2
     python tools/prepare_data.py semantickitti --root data/semantickitti/dataset
     python tools/prepare_data.py simulated-drives --root data --layouts nuscenes kitti once --scenes 8 2
+    python tools/prepare_data.py text --root data/wikipedia --documents data/wikipedia/documents --block-length 510
+    python tools/prepare_data.py text --root data/own --documents data/own.jsonl --train-vocabulary 8000
+    python tools/prepare_data.py sts --root data/sts --pairs data/stsb_en_train.csv --train-vocabulary 4000
 
 Exits with 1 where something is missing or damaged. An interrupted build goes on where it stopped.
 """
@@ -54,6 +57,7 @@ from mae3d.datasets.simulators.driving.kitti_layout import KittiPlan, write_kitt
 from mae3d.datasets.simulators.driving.nuscenes_layout import NuScenesPlan, write_nuscenes
 from mae3d.datasets.simulators.driving.once_layout import OncePlan, write_once
 from mae3d.datasets.simulators.objects import layouts, scans
+from mae3d.datasets.text.prepare import CorpusRequest, prepare_corpus, prepare_sts
 from mae3d.errors import ConfigError, Mae3dError
 
 LAYOUTS = {
@@ -258,6 +262,27 @@ def prepare_simulated_drives(args: argparse.Namespace) -> LayoutReport:
     return report
 
 
+def prepare_text(args: argparse.Namespace) -> LayoutReport:
+    """Train a vocabulary on documents, or pack them into blocks of token ids."""
+    request = CorpusRequest(
+        documents=args.documents,
+        field=args.field,
+        vocabulary=args.vocabulary or args.root / "vocab.txt",
+        vocabulary_size=args.train_vocabulary,
+        lowercase=not args.cased,
+        block_length=args.block_length,
+        short_probability=args.short_probability,
+        across_documents=args.across_documents,
+        seed=args.seed,
+    )
+    return prepare_corpus(args.root, request, ProgressLine("documents"))
+
+
+def prepare_pairs(args: argparse.Namespace) -> LayoutReport:
+    """Write the sentences of scored pairs as documents, and a vocabulary trained on them."""
+    return prepare_sts(args.root, args.pairs, args.train_vocabulary)
+
+
 def _read(
     args: argparse.Namespace,
     report: LayoutReport,
@@ -295,6 +320,8 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], LayoutReport]] = {
     "simulated-objects": prepare_simulated,
     **dict.fromkeys(prepare.DRIVE_SETS, prepare_drives),
     "simulated-drives": prepare_simulated_drives,
+    "text": prepare_text,
+    "sts": prepare_pairs,
 }
 
 
@@ -313,6 +340,18 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         if not name.startswith("simulated"):
             command.add_argument("--check-only", action="store_true", help="build nothing")
             command.add_argument("--deep", action="store_true", help="load every sample")
+        if name == "text":
+            command.add_argument("--documents", type=Path, required=True, help=".jsonl, .txt, .parquet or a folder")
+            command.add_argument("--field", default="text", help="field of the text")
+            command.add_argument("--vocabulary", type=Path, help="tokenizer.json or vocab.txt (default: in ROOT)")
+            command.add_argument("--train-vocabulary", type=int, metavar="SIZE", help="train it where it is not there")
+            command.add_argument("--cased", action="store_true", help="keep capitals and accents (vocab.txt)")
+            command.add_argument("--block-length", type=int, help="pack sentences into blocks of so many ids")
+            command.add_argument("--short-probability", type=float, default=0.0, help="share of shorter blocks")
+            command.add_argument("--across-documents", action="store_true", help="blocks go on with the next document")
+        if name == "sts":
+            command.add_argument("--pairs", type=Path, required=True, help="table of sentence, sentence, score")
+            command.add_argument("--train-vocabulary", type=int, default=4000, metavar="SIZE", help="entries")
         if name == "p3p":
             kinds = ("files", "depth-anything", "brightness")
             command.add_argument("--depth", choices=kinds, default="files", help="where missing depth files come from")

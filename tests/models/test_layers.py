@@ -76,6 +76,14 @@ def test_packed_attention_with_empty_samples():
     assert attention(*rows[:, :0], nothing).shape == (0, 2, 4)
 
 
+def test_padding_and_back():
+    layout = Packing.from_offsets(torch.tensor([0, 2, 2, 5]))
+    rows = torch.arange(10.0).view(5, 2)
+    padded = layout.pad(rows, -1)
+    assert padded[..., 0].tolist() == [[0, 2, -1], [-1, -1, -1], [4, 6, 8]]
+    assert torch.equal(layout.unpad(padded), rows)
+
+
 def test_prepend_makes_room_at_the_head_of_each_sample():
     wider, heads, rows = packing([2, 0, 1]).prepend(2)
     assert wider.offsets.tolist() == [0, 4, 6, 9]

@@ -42,6 +42,21 @@ class Packing:
         """(tokens, samples) of each run of neighbouring samples of equal length; reads the offsets back once."""
         return [(length, len(list(run))) for length, run in groupby(self.offsets.diff().tolist())]
 
+    @cached_property
+    def slot(self) -> Tensor:
+        """int64 [T], place b * max_length + i of every row when samples are padded to ``max_length``."""
+        rows = torch.arange(self.sample.shape[0], device=self.offsets.device)
+        return rows - self.offsets[self.sample] + self.sample * self.max_length
+
+    def pad(self, rows: Tensor, value: float = 0) -> Tensor:
+        """Packed rows [T, ...] -> [B, max_length, ...], ``value`` behind the rows of shorter samples."""
+        padded = rows.new_full((self.batch_size * self.max_length, *rows.shape[1:]), value)
+        return padded.index_copy(0, self.slot, rows).unflatten(0, (self.batch_size, self.max_length))
+
+    def unpad(self, padded: Tensor) -> Tensor:
+        """Inverse of :meth:`pad`: [B, max_length, ...] -> [T, ...]."""
+        return padded.flatten(0, 1)[self.slot]
+
     def prepend(self, count: int) -> tuple[Packing, Tensor, Tensor]:
         """Room for ``count`` further tokens at the head of every sample.
 

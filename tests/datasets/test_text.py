@@ -1,0 +1,342 @@
+"""Text: vocabularies, documents, packed corpora, pairs and retrieval sets."""
+
+import json
+import pickle
+
+import numpy as np
+import pytest
+import torch
+
+pytest.importorskip("tokenizers", reason="the extra text is not installed")
+
+from mae3d.datasets.text import (
+    QueryPassages,
+    RetrievalTexts,
+    SentencePairs,
+    TextDocuments,
+    TextTokenizer,
+    TokenBlocks,
+    collate_tokens,
+)
+from mae3d.datasets.text.blocks import pack_sentences, split_sentences, write_blocks
+from mae3d.datasets.text.documents import Documents
+from mae3d.datasets.text.vocabulary import BERT_HEAD, train_word_pieces, write_vocabulary
+from mae3d.errors import ConfigError, DataError, MissingExtraError
+
+PIECES = [*BERT_HEAD, "a", "plane", "play", "##ing", "##s", "the", "flute", ".", "un", "##aff", "##able", "é", "e"]
+CLS, SEP, UNK = 101, 102, 100
+
+
+@pytest.fixture(scope="module")
+def vocabulary(tmp_path_factory):
+    path = tmp_path_factory.mktemp("vocabulary") / "vocab.txt"
+    write_vocabulary(PIECES, path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def tokenizer(vocabulary):
+    return TextTokenizer(vocabulary)
+
+
+def names(tokenizer, ids):
+    return tokenizer.decode(np.asarray(ids)).split()
+
+
+def write_lines(path, rows):
+    path.write_text("\n".join(row if isinstance(row, str) else json.dumps(row) for row in rows) + "\n")
+    return path
+
+
+def test_word_pieces(tokenizer):
+    assert len(tokenizer) == len(PIECES)
+    assert tokenizer.ids == {"pad": 0, "unknown": 100, "first": 101, "last": 102, "mask": 103}
+    ids = tokenizer.encode("Unaffable planes, É")
+    assert names(tokenizer, ids) == ["un", "##aff", "##able", "plane", "##s", "[UNK]", "e"]
+    tokens = tokenizer.enclose(ids, 512)
+    assert tokenizer.words(tokens).tolist() == [-1, 0, 0, 0, 1, 1, 2, 3, -1]
+    assert tokenizer.enclose(ids, 5).tolist() == [CLS, *ids[:3], SEP]
+
+
+def test_a_cut_word_begins_with_what_is_left_of_it(tokenizer):
+    assert tokenizer.words(tokenizer.encode("unaffable")[1:]).tolist() == [0, 0]
+
+
+def test_the_same_ids_as_transformers(vocabulary, tokenizer):
+    transformers = pytest.importorskip("transformers", reason="the oracle transformers is not installed")
+    theirs = transformers.BertTokenizerFast(vocab=str(vocabulary), do_lower_case=True)
+    for text in ("Playing the flutes.", "naïve   PLANE\t[MASK] \u4e2d", "unaffable, é! " * 3):
+        assert theirs(text, add_special_tokens=False)["input_ids"] == tokenizer.encode(text).tolist()
+
+
+def test_tokenizer_files_of_other_models(tmp_path):
+    import tokenizers
+
+    inner = tokenizers.Tokenizer(tokenizers.models.BPE(unk_token="<unk>"))
+    inner.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=True)
+    trainer = tokenizers.trainers.BpeTrainer(
+        vocab_size=60,
+        special_tokens=["<s>", "<pad>", "</s>", "<unk>", "<mask>"],
+        show_progress=False,
+    )
+    inner.train_from_iterator(["some sum summer", "summer sums"], trainer)
+    inner.save(str(tmp_path / "tokenizer.json"))
+    tokenizer = TextTokenizer(tmp_path / "tokenizer.json")
+    assert (tokenizer.ids["first"], tokenizer.ids["pad"], tokenizer.ids["mask"]) == (0, 1, 4)
+    ids = tokenizer.encode("some summer")
+    assert tokenizer.words(ids)[[0, -1]].tolist() == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(None, "file is missing.*train a vocabulary"), ("a\nb\n", r"none of \('\[PAD\]', '<pad>'\)")],
+)
+def test_bad_vocabularies(tmp_path, content, message):
+    path = tmp_path / "vocab.txt"
+    if content is not None:
+        path.write_text(content)
+    with pytest.raises(DataError, match=message):
+        TextTokenizer(path)
+    (tmp_path / "broken.json").write_text("{")
+    with pytest.raises(DataError, match="not a tokenizer"):
+        TextTokenizer(tmp_path / "broken.json")
+
+
+def test_without_the_package(vocabulary, monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "tokenizers", None)
+    with pytest.raises(MissingExtraError, match=r"mae3d\[text\]"):
+        TextTokenizer(vocabulary)
+
+
+def test_trained_vocabulary(tmp_path):
+    pieces = train_word_pieces(["low lower lowest", "new newer newest"] * 20, 130)
+    assert tuple(pieces[:104]) == BERT_HEAD
+    assert len(pieces) == len(set(pieces)) <= 130
+    write_vocabulary(pieces, tmp_path / "vocab.txt")
+    tokenizer = TextTokenizer(tmp_path / "vocab.txt")
+    ids = tokenizer.encode("Lower newest")
+    assert UNK not in ids
+    assert "".join(names(tokenizer, ids)).replace("##", "") == "lowernewest"
+    with pytest.raises(ConfigError, match="size must be over 104"):
+        train_word_pieces(["a"], 104)
+    with pytest.raises(DataError, match="no text"):
+        train_word_pieces([], 200)
+
+
+def test_documents_of_all_kinds(tmp_path, vocabulary):
+    import pyarrow
+    from pyarrow import parquet
+
+    rows = [{"body": "a plane"}, {"body": ["the flute.", "a flute"]}, {"body": "the play"}]
+    write_lines(tmp_path / "a.jsonl", [rows[0], "", rows[1]])
+    (tmp_path / "b.txt").write_text("the plane\n\n  a play \n")
+    table = pyarrow.table({"body": [row["body"] for row in (rows[0], rows[2])] * 2})
+    parquet.write_table(table, tmp_path / "c.parquet", row_group_size=3)
+    documents = Documents(tmp_path, "body")
+    texts = [documents[number] for number in range(len(documents))]
+    packed = ["a plane", "the play"] * 2
+    assert texts == ["a plane", ["the flute.", "a flute"], "the plane", "a play", *packed]
+    assert documents.name(1) == f"{tmp_path / 'a.jsonl'}[1]"
+    assert documents.name(7) == f"{tmp_path / 'c.parquet'}[3]"
+    dataset = pickle.loads(pickle.dumps(TextDocuments(tmp_path, vocabulary, field="body")))
+    assert names(dataset.tokenizer, dataset[1]["tokens"]) == ["[CLS]", "the", "flute", ".", "a", "flute", "[SEP]"]
+    assert dataset[6]["tokens"].tolist() == dataset[0]["tokens"].tolist()
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ({"txt": "a"}, r"a.jsonl\[0\]: lacks the field 'text', it has \['txt'\]"),
+        ({"text": 3}, "must be a text or a list of texts, got int"),
+        ("{", "not a line of JSON"),
+        ("[1]", "expected an object, found list"),
+        ({"text": "  "}, 'no token in it. Remove it or set on_error="skip"'),
+    ],
+)
+def test_bad_documents(tmp_path, vocabulary, line, message):
+    write_lines(tmp_path / "a.jsonl", [line, {"text": "a plane"}])
+    with pytest.raises(DataError, match=message):
+        TextDocuments(tmp_path, vocabulary)[0]
+    skipping = TextDocuments(tmp_path, vocabulary, on_error="skip")
+    assert skipping[0]["index"] == 1
+    assert skipping.skipped == [0]
+
+
+def test_bad_document_files(tmp_path, vocabulary):
+    with pytest.raises(DataError, match="no file, and no folder with documents"):
+        TextDocuments(tmp_path, vocabulary)
+    (tmp_path / "a.csv").write_text("a")
+    with pytest.raises(DataError, match=r"unknown kind of file '\.csv'"):
+        TextDocuments(tmp_path / "a.csv", vocabulary)
+    (tmp_path / "a.txt").write_bytes(b"\xff\xfe\n")
+    with pytest.raises(DataError, match="not UTF-8"):
+        TextDocuments(tmp_path / "a.txt", vocabulary)[0]
+    (tmp_path / "a.parquet").write_text("nothing")
+    with pytest.raises(DataError, match="not a readable parquet file"):
+        TextDocuments(tmp_path / "a.parquet", vocabulary)
+    with pytest.raises(ConfigError, match="at least 3, got 2"):
+        TextDocuments(tmp_path / "a.txt", vocabulary, 2)
+
+
+def test_sentences():
+    text = 'He came. "Where?" She asked. It cost 3.5 dollars. 7 men left!'
+    parts = ["He came.", '"Where?"', "She asked.", "It cost 3.5 dollars.", "7 men left!"]
+    assert split_sentences(text) == parts
+
+
+def test_packing_closes_a_block_once_it_is_full():
+    documents = [[np.arange(4), np.arange(4, 7), np.arange(7, 9)], [np.arange(9, 12)]]
+
+    def packed(**options):
+        return [block.tolist() for block in pack_sentences(documents, 5, **options)]
+
+    assert packed() == [list(range(7)), [7, 8], [9, 10, 11]]
+    assert packed(across_documents=True) == [list(range(7)), list(range(7, 12))]
+
+
+def test_short_blocks_have_uniform_targets():
+    sentences = [np.zeros(1, dtype=np.int64)] * 30000
+    blocks = [len(block) for block in pack_sentences([sentences], 9, short_probability=1.0)]
+    counts = np.bincount(blocks[:-1], minlength=10)
+    assert counts[:2].tolist() == [0, 0]
+    assert counts[2:10].min() > 0.8 * counts[2:10].mean()
+    some = [len(block) for block in pack_sentences([sentences], 9, short_probability=0.25)]
+    assert np.mean(np.asarray(some) == 9) == pytest.approx(0.75 + 0.25 / 8, abs=0.03)
+
+
+def test_blocks_on_disk(tmp_path, vocabulary, tokenizer):
+    rows = [{"text": "The plane. A flute. Play the flute."}, {"text": ""}, {"text": "A plane playing."}]
+    documents = Documents(write_lines(tmp_path / "a.jsonl", rows))
+    assert write_blocks(documents, tokenizer, tmp_path / "blocks", 4, batch=2) == 3
+    dataset = TokenBlocks(tmp_path / "blocks", vocabulary, 7)
+    told = [" ".join(names(tokenizer, sample["tokens"])) for sample in dataset]
+    assert told == [
+        "[CLS] the plane . a flute [SEP]",  # six ids, cut to five
+        "[CLS] play the flute . [SEP]",
+        "[CLS] a plane play ##ing . [SEP]",
+    ]
+    assert dataset[2]["words"].tolist() == [-1, 0, 1, 2, 2, 3, -1]
+    assert dataset.sample_name(1).endswith("blocks[1]")
+
+
+def test_damaged_blocks(tmp_path, vocabulary, tokenizer):
+    documents = Documents(write_lines(tmp_path / "a.txt", ["a plane"]))
+    folder = tmp_path / "blocks"
+    with pytest.raises(DataError, match=r"blocks.json: file is missing. Write the blocks with"):
+        TokenBlocks(folder, vocabulary)
+    write_blocks(documents, tokenizer, folder)
+    other = tmp_path / "vocab.txt"
+    write_vocabulary([*PIECES, "new"], other)
+    with pytest.raises(DataError, match="another vocabulary"):
+        TokenBlocks(folder, other)
+    (folder / "tokens.bin").write_bytes(b"\0")
+    with pytest.raises(DataError, match="1 bytes, expected 4 for 2 ids"):
+        TokenBlocks(folder, vocabulary)
+    with pytest.raises(ConfigError, match="short_probability in"):
+        write_blocks(documents, tokenizer, folder, short_probability=2.0)
+
+
+def test_scored_pairs(tmp_path, vocabulary):
+    path = write_lines(tmp_path / "pairs.csv", ["a plane,the plane,5.0", '"a, flute",play,0.5', "play,play,4"])
+    dataset = SentencePairs(path, vocabulary)
+    batch = collate_tokens([dataset[number] for number in range(3)])
+    assert batch["query_offsets"].tolist() == [0, 4, 9, 12]
+    assert batch["passage_offsets"].tolist() == [0, 4, 7, 10]
+    assert batch["score"].tolist() == [5.0, 0.5, 4.0]
+    good = SentencePairs(path, vocabulary, min_score=4)
+    assert len(good) == 2
+    assert good.sample_name(1).endswith("pairs.csv[2]")
+    with pytest.raises(DataError, match="none of the 3 pairs has a score of at least 6"):
+        SentencePairs(path, vocabulary, min_score=6)
+    with pytest.raises(DataError, match=r"bad.csv\[0\]: columns \(0, 1, 2\)"):
+        SentencePairs(write_lines(tmp_path / "bad.csv", ["a,b"]), vocabulary)
+
+
+def test_queries_with_passages(tmp_path, vocabulary, tokenizer):
+    row = {"query": "a plane", "pos": ["the plane", "plane"], "neg": ["play", "flute", "a flute"]}
+    row |= {"pos_scores": [9.0, 8.0], "neg_scores": [1, 2, 3]}
+    path = write_lines(tmp_path / "a.jsonl", [row, {"query": "play", "pos": "a play", "neg": ["the"]}])
+    dataset = QueryPassages(path, vocabulary, group_size=4, teacher_fields=("pos_scores", "neg_scores"))
+    scores = dict(zip((*row["pos"], *row["neg"]), (*row["pos_scores"], *row["neg_scores"])))
+    seen = set()
+    for epoch in range(8):
+        dataset.set_epoch(epoch)
+        sample = dataset[0]
+        texts = [" ".join(names(tokenizer, tokens[1:-1])) for tokens in sample["passage_tokens"]]
+        assert texts[0] in row["pos"]
+        assert sorted(texts[1:]) == sorted(row["neg"])
+        assert sample["teacher_scores"].tolist() == [scores[text] for text in texts]
+        seen.add(texts[0])
+    assert seen == set(row["pos"])
+    plain = QueryPassages(path, vocabulary, group_size=3)
+    batch = collate_tokens([plain[0], plain[1]])
+    assert len(batch["passage_offsets"]) == 7
+    assert len(batch["query_offsets"]) == 3
+    with pytest.raises(DataError, match="do not give a score for each passage"):
+        dataset[1]
+    assert len(QueryPassages(path, vocabulary, group_size=1)[0]["passage_tokens"]) == 1
+    bad = write_lines(tmp_path / "b.jsonl", [{"query": "a", "pos": "a", "neg": []}])
+    with pytest.raises(DataError, match="group_size=1 trains without negatives"):
+        QueryPassages(bad, vocabulary)[0]
+
+
+@pytest.fixture
+def retrieval(tmp_path):
+    passages = [{"_id": "p1", "title": "A", "text": "plane"}, {"_id": "p2", "text": "flute"}, {"_id": "x", "text": "e"}]
+    write_lines(tmp_path / "corpus.jsonl", passages)
+    write_lines(tmp_path / "queries.jsonl", [{"_id": str(n), "text": "play a plane"} for n in range(3)])
+    (tmp_path / "qrels").mkdir()
+    write_lines(tmp_path / "qrels" / "test.tsv", ["query-id\tcorpus-id\tscore", "2\tp2\t2", "2\tp1\t1", "0\tx\t1"])
+    return tmp_path
+
+
+def test_retrieval_sets(retrieval, vocabulary, tokenizer):
+    dataset = RetrievalTexts(retrieval, vocabulary, query_length=4)
+    assert (len(dataset), dataset.num_queries) == (5, 2)
+    batch = collate_tokens([dataset[number] for number in range(5)])
+    assert batch["role"].tolist() == [0, 0, 1, 1, 1]
+    assert batch["relevant_offsets"].tolist() == [0, 1, 3, 3, 3, 3]
+    assert batch["relevant"].tolist() == [2, 1, 0]
+    assert batch["gains"].tolist() == [1, 2, 1]
+    assert names(tokenizer, dataset[2]["tokens"]) == ["[CLS]", "a", "plane", "[SEP]"]
+    assert len(dataset[0]["tokens"]) == 4
+    assert dataset.sample_name(1).endswith("queries.jsonl[2]")
+    write_lines(retrieval / "qrels" / "trec.tsv", ["2 0 p2 2", "0 0 x 1"])
+    assert RetrievalTexts(retrieval, vocabulary, "trec").chosen == [(0, [2], [1]), (2, [1], [2])]
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [("2\tp9\t1", r"1 names are in no corpus or query file, e.g. \['p9'\]"), ("2\tp1", "expected query, passage")],
+)
+def test_bad_relevance(retrieval, vocabulary, line, message):
+    write_lines(retrieval / "qrels" / "test.tsv", ["0\tx\t1", line])
+    with pytest.raises(DataError, match=message):
+        RetrievalTexts(retrieval, vocabulary)
+
+
+def test_batches_are_packed(tmp_path, vocabulary):
+    path = write_lines(tmp_path / "a.txt", ["a plane", "play", "the flute ."])
+    dataset = TextDocuments(path, vocabulary)
+    batch = collate_tokens([dataset[number] for number in range(3)])
+    assert batch["offsets"].tolist() == [0, 4, 7, 12]
+    assert batch["tokens"].dtype == batch["offsets"].dtype == torch.int64
+    assert batch["tokens"][batch["offsets"][:-1]].tolist() == [CLS] * 3
+    assert len(batch["words"]) == 12
+    assert batch["index"].tolist() == [0, 1, 2]
+
+
+def test_the_tool(tmp_path, repository, capsys):
+    import importlib.util
+
+    spec = importlib.util.spec_from_file_location("prepare_data", repository / "tools" / "prepare_data.py")
+    tool = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(tool)
+    pairs = write_lines(tmp_path / "pairs.csv", ["a plane,the plane,5.0", "a plane,the flute,1.0"] * 5)
+    root = tmp_path / "sts"
+    assert tool.main(["sts", "--root", str(root), "--pairs", str(pairs), "--train-vocabulary", "120"]) == 0
+    assert (root / "sentences.txt").read_text().splitlines() == ["a plane", "the plane", "the flute"]
+    arguments = ["--documents", str(root / "sentences.txt"), "--block-length", "5", "--across-documents"]
+    assert tool.main(["text", "--root", str(root), *arguments]) == 0
+    assert "vocabulary: 1" in capsys.readouterr().out
+    assert len(TokenBlocks(root / "blocks", root / "vocab.txt")) >= 1
