@@ -1,6 +1,6 @@
 """Transforms of batches: ``batch -> batch`` on any device."""
 
-from mae3d.datasets.transforms import image, lidar
+from mae3d.datasets.transforms import audio, image, lidar
 from mae3d.datasets.transforms.augment import (
     Jitter,
     PointTransform,
@@ -29,6 +29,7 @@ __all__ = [
     "SampleRandom",
     "ScaleAndTranslate",
     "ScaleInsideBall",
+    "audio",
     "image",
     "lidar",
     "take_points",

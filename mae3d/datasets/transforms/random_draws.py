@@ -29,3 +29,11 @@ def draw_permutation(count: int, like: Tensor, generator: torch.Generator | None
     """Random order of 0..count-1, int64, on the device of ``like``."""
     device = like.device if generator is None else generator.device
     return torch.randperm(count, device=device, generator=generator).to(like.device)
+
+
+def draw_beta(shape: tuple[int, ...], alpha: float, like: Tensor, generator: torch.Generator | None) -> Tensor:
+    """Beta(alpha, alpha) of ``shape`` with the dtype and device of ``like``."""
+    device = like.device if generator is None else generator.device
+    concentration = torch.full((2, *shape), alpha, device=device, dtype=torch.float64)
+    gamma = torch._standard_gamma(concentration, generator=generator)
+    return (gamma[0] / gamma.sum(dim=0)).to(like)

@@ -9,16 +9,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from mae3d.datasets.transforms.image.batch import Batch, pixel_field
-from mae3d.datasets.transforms.random_draws import draw_uniform
+from mae3d.datasets.transforms.random_draws import draw_beta, draw_uniform
 from mae3d.errors import ConfigError, DataError
 from mae3d.registry import TRANSFORMS
-
-
-def draw_beta(alpha: float, generator: torch.Generator | None) -> float:
-    """Beta(alpha, alpha)."""
-    device = "cpu" if generator is None else generator.device
-    gamma = torch._standard_gamma(torch.full((2,), alpha, device=device, dtype=torch.float64), generator=generator)
-    return (gamma[0] / gamma.sum()).item()
 
 
 @TRANSFORMS.register_module()
@@ -65,7 +58,8 @@ class Mixup:
         mixed, cut = draw_uniform((2,), 0, 1, torch.empty(0), generator).tolist()
         if mixed < self.probability:
             use_cutmix = self.cutmix > 0 and (self.mixup == 0 or cut < self.switch)
-            weight = draw_beta(self.cutmix if use_cutmix else self.mixup, generator)
+            alpha = self.cutmix if use_cutmix else self.mixup
+            weight = draw_beta((), alpha, torch.empty(0, dtype=torch.float64), generator).item()
             if use_cutmix:
                 pixels, weight = self._paste(pixels, weight, generator)
             else:
