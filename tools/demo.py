@@ -20,7 +20,7 @@ import torch
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tools"))
 
-from drives import FINE_TUNE, PRETRAIN, Drives, Plan  # noqa: E402  (beside this file)
+from drives import FINE_TUNE, PRETRAIN, STARTS, Drives, Plan  # noqa: E402  (beside this file)
 from trainings import Training, cores, run_all  # noqa: E402
 from visualize import detect, load_model, reconstruct  # noqa: E402
 
@@ -36,7 +36,6 @@ from mae3d.visualization.scenes import draw_detections, draw_reconstruction  # n
 from mae3d.visualization.tables import plain_table  # noqa: E402
 
 PLAN = Plan((25, 6), 8, pretrain_steps=700, fine_tune_steps=360, batch_size=2)
-STARTS = {"random weights": False, "pre-trained": True}
 ERRORS = ("mATE", "mASE", "mAOE", "mAVE", "mAAE")
 
 

@@ -22,6 +22,8 @@ from mae3d.errors import DataError  # noqa: E402
 
 PRETRAIN = ROOT / "configs" / "voxel_mae" / "voxel-mae_tiny_20e_simulated-drives.py"
 FINE_TUNE = ROOT / "configs" / "detection" / "sst_tiny_20e_simulated-drives.py"
+STARTS = {"random weights": False, "pre-trained": True}
+"""What a detector starts from -> whether that needs a pre-training."""
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,6 @@ import contextlib
 import io
 import json
 import shutil
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -31,6 +30,7 @@ sys.path.insert(0, str(ROOT / "tools"))
 
 import prepare_data  # noqa: E402  (beside this file)
 import sample as sampling  # noqa: E402
+from trainings import Training  # noqa: E402
 
 from mae3d.checkpoints.files import read_file  # noqa: E402
 from mae3d.engine.config import load_config  # noqa: E402
@@ -81,11 +81,15 @@ def demonstrate(args: argparse.Namespace) -> int:
     print(f"[1/4] {args.clouds} simulated clouds -> {root}", flush=True)
     write_data(args.output / "data", args.clouds, list(cfg.train_dataloader.dataset.categories))
     print(f"[2/4] training, at most {args.minutes:g} minutes on {device} -> {args.output / 'run'}", flush=True)
-    seconds = train(args, root, device)
+    options = {"train_dataloader.dataset.root": root, "custom_hooks.0.minutes": args.minutes}
+    amp = "bf16" if device == "cuda" else None
+    training = Training("training", args.config.resolve(), args.output / "run", options, amp=amp)
+    if not training.run(lambda text: print(text, flush=True)):
+        print(f"{training.name}: finished earlier, reused")
     print("[3/4] samples and metrics", flush=True)
     points, labels, units = references(cfg, args.count)
     results, pictures = {}, {}
-    for name, model in stages(cfg, args.output / "run", device):
+    for name, model in stages(cfg, training.work_dir, device):
         start = time.monotonic()
         clouds = draw(model, labels, points.shape[1], units, device)
         taken = time.monotonic() - start
@@ -96,7 +100,7 @@ def demonstrate(args: argparse.Namespace) -> int:
     train_clouds = training_clouds(cfg, len(points))
     results["training clouds"] = judge(train_clouds.to(device), points.to(device), ["cd"])
     print("[4/4] report", flush=True)
-    print(f"report: {write_report(args, results, pictures, points, labels, units, seconds)}")
+    print(f"report: {write_report(args, results, pictures, points, labels, units, training.seconds())}")
     return 0
 
 
@@ -108,32 +112,6 @@ def write_data(root: Path, count: int, categories: list[str]) -> None:
         status = prepare_data.main([*command, "--categories", *categories])
     if status:
         raise SystemExit(said.getvalue())
-
-
-def train(args: argparse.Namespace, root: Path, device: str) -> float:
-    """Run tools/train.py unless its result is there; returns the seconds it took."""
-    run = args.output / "run"
-    finished = run / "seconds.txt"
-    if finished.exists():
-        print("finished earlier, reused")
-        return float(finished.read_text())
-    command = [sys.executable, "tools/train.py", str(args.config.resolve()), "--work-dir", str(run.resolve())]
-    if device == "cuda":
-        command += ["--amp", "bf16"]
-    command += ["--cfg-options", f"train_dataloader.dataset.root={root}", f"custom_hooks.0.minutes={args.minutes}"]
-    start = time.monotonic()
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
-        said = []
-        for line in process.stdout:
-            said.append(line)
-            if "Iter(train)" in line or "hidden" in line or "minutes" in line:
-                print(line.split("mmengine - INFO - ")[-1].strip(), flush=True)
-    if process.returncode:
-        print("".join(said), file=sys.stderr)
-        raise SystemExit(f"training failed; its log is under {run}")
-    seconds = time.monotonic() - start
-    finished.write_text(f"{seconds:.1f}")
-    return seconds
 
 
 def references(cfg: Config, count: int) -> tuple[Tensor, Tensor, sampling.Units]:

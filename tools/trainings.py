@@ -131,8 +131,8 @@ class Training:
         with subprocess.Popen(self._command(), cwd=ROOT, env={**os.environ, **limits}, **streams) as process:
             for line in process.stdout:
                 said.append(line)
-                if "Epoch(train)" in line:
-                    say(f"{self.name}: {line.split('Epoch(train)')[1].strip()}")
+                if "(train)" in line:  # of epochs or of iterations
+                    say(f"{self.name}: {line.split('(train)')[1].strip()}")
         if process.returncode:
             raise TrainingError(f"{self.name} failed, its files are under {self.work_dir}\n{''.join(said[-40:])}")
 

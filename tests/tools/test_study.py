@@ -1,14 +1,13 @@
 """tools/study.py: the page says what the finished runs measured, and nothing of those that are not finished."""
 
-import argparse
 import importlib
-import json
 import re
 import sys
 
 import pytest
 
 from mae3d.models.heads.detection.presets import NUSCENES_CLASSES
+from tests.tools.finished import finish
 
 ERRORS = ("mATE", "mASE", "mAOE", "mAVE", "mAAE")
 
@@ -22,28 +21,24 @@ def study_of(repository):
     def build(folder, seeds):
         experiment = drives.Drives(folder, study.SIZES["cpu"])
         experiment._counts.update({5: 10, 100: 200})  # as if the data were there
-        return study.Study(experiment, argparse.Namespace(labels=[5], longer=[5], seeds=seeds))
+        return study.LabelStudy(experiment, [5], seeds, longer=[5])
 
     return build
 
 
-def finish(run, score):
-    run.work_dir.mkdir(parents=True)
-    (run.work_dir / "settings.json").write_text(run._noted())
-    (run.work_dir / "finished.json").write_text(json.dumps({"seconds": 1.0}))
+def scores(first):
+    """Every metric, each a hundredth above the one before."""
     names = ["mAP", "NDS", *ERRORS, *(f"AP_{name}" for name in NUSCENES_CLASSES)]
-    history = {"3": dict.fromkeys((f"nuscenes/{name}" for name in names), -1.0)}
-    history["20"] = {f"nuscenes/{name}": score + number / 100 for number, name in enumerate(names)}
-    (run.work_dir / "metrics.json").write_text(json.dumps({"history": history}))
+    return {name: first + number / 100 for number, name in enumerate(names)}
 
 
 def test_the_page_holds_means_deviations_and_paired_gains(study_of, tmp_path):
     study = study_of(tmp_path, [0, 1, 2])
     scratch, pretrained, longer = study.rows()
     for seed, (before, after) in enumerate(((0.10, 0.14), (0.12, 0.15), (0.20, 0.25))):
-        finish(study.run_of(scratch, seed), before)
+        finish(study.run_of(scratch, seed), scores(before))
         if seed < 2:
-            finish(study.run_of(pretrained, seed), after)
+            finish(study.run_of(pretrained, seed), scores(after))
     study.write(tmp_path / "page.md")
     lines = (tmp_path / "page.md").read_text().splitlines()
     cells = [re.split(r" *\| *", line)[1:-1] for line in lines if line.startswith("| 5 %")]
@@ -71,7 +66,7 @@ def test_the_page_holds_means_deviations_and_paired_gains(study_of, tmp_path):
 def test_a_run_with_other_settings_does_not_count(study_of, tmp_path):
     study = study_of(tmp_path, [0])
     row = study.rows()[0]
-    finish(study.run_of(row, 0), 0.1)
+    finish(study.run_of(row, 0), scores(0.1))
     assert len(study.values(row, "mAP")) == 1
     (study.run_of(row, 0).work_dir / "settings.json").write_text("{}")
     assert len(study.values(row, "mAP")) == 0

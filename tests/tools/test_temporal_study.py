@@ -1,11 +1,11 @@
 """The comparison of systems with an earlier frame: its trainings and tables, from runs that are finished."""
 
-import json
 import sys
 
 import pytest
 
 from tests.engine.runs import ROOT
+from tests.tools.finished import finish
 
 sys.path.insert(0, str(ROOT / "tools"))
 
@@ -24,13 +24,9 @@ def study(tmp_path):
     return TemporalStudy(drives, 100, [0, 1])
 
 
-def finish(run, **metrics):
-    """Files that a finished training leaves."""
-    run.work_dir.mkdir(parents=True)
-    (run.work_dir / "settings.json").write_text(run._noted())
-    (run.work_dir / "finished.json").write_text(json.dumps({"seconds": 1.0}))
-    history = {"1": {f"nuscenes/{name}": value for name, value in metrics.items()}}
-    (run.work_dir / "metrics.json").write_text(json.dumps({"history": history}))
+def scores(precision, error):
+    """Metrics of one run."""
+    return {"mAP": precision, "NDS": precision / 2, "mAVE": error}
 
 
 def test_detectors_of_all_seeds_start_from_one_pre_training(study):
@@ -48,8 +44,8 @@ def test_detectors_of_all_seeds_start_from_one_pre_training(study):
 
 def test_tables_count_what_is_finished(study):
     for seed, (before, after) in enumerate(((0.10, 0.14), (0.20, 0.21))):
-        finish(study.run_of(("GD-MAE", "random weights"), seed), mAP=before, NDS=before / 2, mAVE=1.5)
-        finish(study.run_of(("GD-MAE", "pre-trained"), seed), mAP=after, NDS=after / 2, mAVE=0.5)
+        finish(study.run_of(("GD-MAE", "random weights"), seed), scores(before, 1.5))
+        finish(study.run_of(("GD-MAE", "pre-trained"), seed), scores(after, 0.5))
     rows = {tuple(row[:2]): row[2:] for row in study.summary()[1:]}
     assert rows["GD-MAE", "random weights"] == ["15.0 ± 7.1", "7.5 ± 3.5", "1.50", "10.0, 20.0", "5.0, 10.0"]
     assert rows["GD-MAE", "pre-trained"][2] == "0.50"
