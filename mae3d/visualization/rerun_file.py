@@ -12,14 +12,13 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from mae3d.errors import MissingExtraError
 from mae3d.structures import SceneReconstruction, VoxelGrid
 from mae3d.visualization.bev import TRUTH, Color
 from mae3d.visualization.points import GREY, PREDICTED, VISIBLE
-from mae3d.visualization.scenes import EMPTY_CELL, HIDDEN_CELL, SURE, WEAK, points_of
+from mae3d.visualization.scenes import EMPTY_CELL, HIDDEN_CELL, points_of, score_colors
 
 POINT_RADIUS = 0.04
 """Metres."""
@@ -65,10 +64,9 @@ def save_detections(
         log("truth", _boxes(rerun, truth, TRUTH))
         for name, own in found.items():
             kept = own["scores"] >= lowest_score
-            scores = own["scores"][kept].cpu().float()[:, None]
-            colors = scores * torch.tensor(SURE) + (1 - scores) * torch.tensor(WEAK)
-            texts = [f"{classes[label]} {score:.2f}" for label, (score,) in zip(own["labels"][kept], scores)]
-            log(f"detections/{name}", _boxes(rerun, own["boxes"][kept], colors, texts))
+            scores = own["scores"][kept]
+            texts = [f"{classes[label]} {score:.2f}" for label, score in zip(own["labels"][kept], scores)]
+            log(f"detections/{name}", _boxes(rerun, own["boxes"][kept], score_colors(scores), texts))
     return Path(path)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import torch
 from matplotlib.axes import Axes
@@ -98,14 +97,6 @@ def _reconstruction_title(scene: SceneReconstruction) -> str:
     return text + (f", {(asked > 0.5).float().mean():.0%} of empty" if len(asked) else "")
 
 
-def save_reconstruction(scene: SceneReconstruction, path: str | Path, **options) -> Path:
-    """Save :func:`draw_reconstruction` as PNG; returns the path."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draw_reconstruction(scene, **options).savefig(path)
-    return path
-
-
 def draw_detections(
     points: Tensor,
     truth: Tensor,
@@ -131,6 +122,11 @@ def draw_detections(
         view.scene_axes(axes, point_range, f"{title}: {int(kept.sum())} detections, {len(truth)} objects")
         view.draw_points(axes, points, GREY)
         view.draw_boxes(axes, truth, width=1.6)
-        scores = own["scores"][kept].detach().cpu().float()[:, None]
-        view.draw_boxes(axes, own["boxes"][kept], scores * torch.tensor(SURE) + (1 - scores) * torch.tensor(WEAK))
+        view.draw_boxes(axes, own["boxes"][kept], score_colors(own["scores"][kept]))
     return figure
+
+
+def score_colors(scores: Tensor) -> Tensor:
+    """Red, green and blue [D, 3] of detections with ``scores`` [D] in [0, 1]."""
+    share = scores.detach().cpu().float()[:, None]
+    return share * torch.tensor(SURE) + (1 - share) * torch.tensor(WEAK)

@@ -92,12 +92,13 @@ def test_sound_objective_means_over_clouds_channels_and_hidden_tokens() -> None:
     torch.testing.assert_close(losses["loss_occupancy"], wanted)
 
 
-def test_classifier_equals_the_restated_forward() -> None:
-    state = oracle.classifier_state(oracle.official_state(32, 2, 16, 1, SIDE), 7)
+@pytest.mark.parametrize("columns", [3, 6])
+def test_classifier_equals_the_restated_forward(columns: int) -> None:
+    state = oracle.classifier_state(oracle.official_state(32, 2, 16, 1, SIDE, 6 + columns), 7)
     sizes = {"embed_dim": 32, "depth": 2, "num_heads": 2, "cells": CELLS, "patch_size": SIDE, "max_patches": LENGTH}
-    model = P3PClassifier(7, **sizes, padding="published")
+    model = P3PClassifier(7, **sizes, color=columns == 6, padding="published")
     model.load_state_dict(convert("p3p", state).state)
-    made = clouds(60, 1, 90)
+    made = clouds(60, 1, 90, columns=columns)
     points, offsets = pack(made)
     expected = oracle.classify(made, state, 2, **SIZE)
     torch.testing.assert_close(model.eval()(points, offsets=offsets), expected, rtol=1e-4, atol=1e-5)

@@ -5,7 +5,6 @@ from mae3d.models.decoders.dense_occupancy import OccupancyDecoder
 from mae3d.models.decoders.generative import GenerativeDecoder
 from mae3d.models.decoders.grid import GridDecoder
 from mae3d.models.decoders.in_place import InPlaceDecoder
-from mae3d.models.decoders.restore import RestoreDecoder
 from mae3d.models.decoders.sparse_occupancy import OccupancyField, decode_sparse
 from mae3d.models.decoders.sst import SSTDecoder
 
@@ -16,7 +15,6 @@ __all__ = [
     "InPlaceDecoder",
     "OccupancyDecoder",
     "OccupancyField",
-    "RestoreDecoder",
     "SSTDecoder",
     "decode_sparse",
 ]

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from mae3d.models.backbones.dit import DiT
-from mae3d.models.tokenizers.grid_patches import grid_positions
+from mae3d.models.layers.grid_positions import sincos_table
 from mae3d.registry import MODELS
 from mae3d.structures import VoxelMask
 
@@ -47,7 +47,7 @@ class GridDecoder(nn.Module):
         self.grid = grid
         self.embedding = nn.Identity() if input_dim == embed_dim else nn.Linear(input_dim, embed_dim)
         self.mask_token = nn.Parameter(nn.init.normal_(torch.empty(embed_dim), std=0.02))
-        self.register_buffer("position", grid_positions(grid, embed_dim)[None], persistent=False)
+        self.register_buffer("position", sincos_table((grid,) * 3, embed_dim, last_first=False)[None], persistent=False)
         self.transformer = DiT(
             embed_dim,
             depth,

@@ -17,6 +17,8 @@ from mae3d.models.layers.packing import JointPacking, Packing
 
 QkvBias = Literal["none", "q_v", "full"]
 Similarity = Literal["dot", "cosine"]
+LOWEST_TAU = 0.01
+"""Lowest divisor of cosine similarity."""
 
 
 def attention(
@@ -69,10 +71,10 @@ def _variable_length(
     return varlen_attn(*rows, *offsets, packing.max_length, keys.max_length)[..., : query.shape[-1]]
 
 
-def pad_heads(query: Tensor, key: Tensor, value: Tensor, multiple: int = 8) -> tuple[Tensor, Tensor, Tensor]:
-    """Widen heads [..., D] by zeros to the multiple that kernels ask for; the first D results stay the same."""
+def pad_heads(query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Widen heads [..., D] by zeros to the multiple of 8 that kernels ask for; the first D results stay the same."""
     width = query.shape[-1]
-    extra = -width % multiple
+    extra = -width % 8
     if not extra:
         return query, key, value
     # The scale is the root of the width: undo the change.
@@ -134,8 +136,7 @@ class Attention(nn.Module):
         qkv_bias: "none", "full" (one bias of 3 C), or "q_v" (separate ``q_bias`` and ``v_bias``, the key has
             none), the three forms published ViTs use.
         similarity: "dot" is scaled by 1 / sqrt(D). "cosine" compares directions and divides by one learned ``tau`` of
-            at least ``tau_min`` (Swin v2; SST with ``cosine=True``).
-        tau_min: Lowest divisor.
+            at least ``LOWEST_TAU`` (Swin v2; SST with ``cosine=True``).
     """
 
     def __init__(
@@ -144,7 +145,6 @@ class Attention(nn.Module):
         num_heads: int,
         qkv_bias: QkvBias = "full",
         similarity: Similarity = "dot",
-        tau_min: float = 0.01,
     ) -> None:
         super().__init__()
         if dim % num_heads:
@@ -154,7 +154,6 @@ class Attention(nn.Module):
         if similarity not in ("dot", "cosine"):
             raise ConfigError(f'Attention: similarity must be "dot" or "cosine", got {similarity!r}')
         self.num_heads = num_heads
-        self.tau_min = tau_min
         self.tau = nn.Parameter(torch.ones(1, 1, 1)) if similarity == "cosine" else None
         self.qkv = nn.Linear(dim, 3 * dim, bias=qkv_bias == "full")
         self.q_bias = nn.Parameter(torch.zeros(dim)) if qkv_bias == "q_v" else None
@@ -181,7 +180,7 @@ class Attention(nn.Module):
         query, key, value = (part.unflatten(-1, (self.num_heads, -1)) for part in rows)
         if self.tau is None:
             return query, key, value
-        sharpness = query.shape[-1] ** 0.5 / self.tau.clamp(min=self.tau_min)  # undoes the 1 / sqrt(D) of the softmax
+        sharpness = query.shape[-1] ** 0.5 / self.tau.clamp(min=LOWEST_TAU)  # undoes the 1 / sqrt(D) of the softmax
         query, key = F.normalize(query, dim=-1) * sharpness, F.normalize(key, dim=-1)  # float32 under autocast
         return query.to(value.dtype), key.to(value.dtype), value
 

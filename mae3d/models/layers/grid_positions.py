@@ -22,17 +22,18 @@ def _angles(positions: Tensor, dim: int) -> Tensor:
     return positions.to(torch.float64)[:, None] * frequencies
 
 
-def sincos_table(grid: Sequence[int], dim: int) -> Tensor:
+def sincos_table(grid: Sequence[int], dim: int, last_first: bool = True) -> Tensor:
     """Sines and cosines of every axis, one after another: float32 [N, dim].
 
     Each axis has dim / n channels, first all sines, then all cosines. The LAST axis comes first: on an image the
-    first half of the channels tells the column and the second half the row, as in MAE's code.
+    first half of the channels tells the column and the second half the row, as in MAE's code. DiT-3D has the axes in
+    their own order (``last_first=False``).
     """
     share = dim // len(grid)
     if dim % len(grid) or share % 2:
         raise ConfigError(f"sincos positions of {len(grid)} axes need a width divisible by {2 * len(grid)}, got {dim}")
     axes = torch.meshgrid(*(torch.arange(size) for size in grid), indexing="ij")
-    angles = [_angles(axis.flatten(), share) for axis in reversed(axes)]
+    angles = [_angles(axis.flatten(), share) for axis in (reversed(axes) if last_first else axes)]
     return torch.cat([part for angle in angles for part in (angle.sin(), angle.cos())], dim=1).float()
 
 

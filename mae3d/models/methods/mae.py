@@ -28,9 +28,9 @@ from mae3d.models.losses import SquaredError
 from mae3d.models.masking import RandomMasking
 from mae3d.models.methods.masked_autoencoder import MaskedAutoencoder, Pooling
 from mae3d.models.targets import PixelTarget
-from mae3d.models.targets.pixels import IMAGENET_MEAN, IMAGENET_STD
 from mae3d.models.tokenizers import PatchTokenizer
 from mae3d.registry import MODELS
+from mae3d.structures.colors import IMAGENET_MEAN, IMAGENET_STD
 
 
 def grid_size(image_size: int | Sequence[int], patch_size: int) -> tuple[int, int]:

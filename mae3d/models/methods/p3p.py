@@ -28,7 +28,7 @@ from torch import Tensor, nn
 
 from mae3d.errors import ConfigError
 from mae3d.models.building import build, evaluating
-from mae3d.models.decoders.restore import RestoreDecoder
+from mae3d.models.decoders.in_place import InPlaceDecoder
 from mae3d.models.decoders.voxel_patch_heads import VoxelPatchHeads
 from mae3d.models.layers import CoordinateMlp, initialize
 from mae3d.models.losses.voxel_patches import cell_occupancy_loss, patch_voxel_loss
@@ -149,12 +149,13 @@ class P3P(BaseModel):
         self.encoder = parts["encoder"]
         position_embedding = CoordinateMlp(decoder_dim, hidden_dim=decoder_dim)
         initialize(position_embedding, "xavier_uniform")
-        self.decoder = RestoreDecoder(
+        self.decoder = InPlaceDecoder(
             decoder_dim,
             decoder_depth,
             decoder_num_heads,
             position_embedding=position_embedding,
             input_dim=embed_dim,
+            class_token="keep",
             gradient_checkpointing=gradient_checkpointing,
         )
         self.prediction = VoxelPatchHeads(decoder_dim, patch_size**3, self.tokenizer.channels)
@@ -263,7 +264,7 @@ class P3P(BaseModel):
         seen = mask.gather_visible(seen.transpose(1, 2))
         positions = self.position_embedding(mask.gather_visible(padded.coordinates))
         latents = self.encoder(mask.gather_visible(padded.features), positions, allowed=seen)
-        decoded = self.decoder(latents, padded.coordinates, mask, padded.allowed)
+        decoded = self.decoder.forward_all(latents, padded.coordinates, mask, padded.allowed)
         return decoded.flatten(0, 1), mask.to_bool().flatten(), padded.slot, mask
 
     @torch.no_grad()

@@ -30,9 +30,9 @@ from mae3d.models.masking import SharedMasking
 from mae3d.models.methods.mae_st import SMALL_CLIPS, clip_grid
 from mae3d.models.methods.masked_autoencoder import MaskedAutoencoder, Pooling
 from mae3d.models.targets import PixelTarget
-from mae3d.models.targets.pixels import IMAGENET_MEAN, IMAGENET_STD
 from mae3d.models.tokenizers import PatchTokenizer
 from mae3d.registry import MODELS
+from mae3d.structures.colors import IMAGENET_MEAN, IMAGENET_STD
 
 
 def positions(dim: int, clip_size: Sequence[int], tubelet: Sequence[int]) -> GridPositions:

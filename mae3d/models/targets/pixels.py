@@ -12,9 +12,9 @@ from mae3d.errors import ConfigError
 from mae3d.models.tokenizers.patches import unpatchify
 from mae3d.registry import MODELS
 from mae3d.structures import Mask, PixelReconstruction, Tokens
+from mae3d.structures.colors import IMAGENET_MEAN, IMAGENET_STD
 
 Normalization = Literal["none", "joint", "channel"]
-IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 @MODELS.register_module()

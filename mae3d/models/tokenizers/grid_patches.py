@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mae3d.errors import ConfigError, DataError
+from mae3d.models.layers.grid_positions import sincos_table
 from mae3d.models.tokenizers.patches import unpatchify
 from mae3d.ops import grid_coordinates, trilinear_devoxelize, voxel_average
 from mae3d.registry import MODELS
@@ -60,7 +60,7 @@ class GridPatchTokenizer(nn.Module):
         self.projection = nn.Conv3d(3, embed_dim, patch_size, patch_size)
         nn.init.xavier_uniform_(self.projection.weight.flatten(1))
         nn.init.zeros_(self.projection.bias)
-        self.register_buffer("position", grid_positions(self.grid, embed_dim)[None])
+        self.register_buffer("position", sincos_table((self.grid,) * 3, embed_dim, last_first=False)[None])
 
     @property
     def num_tokens(self) -> int:
@@ -100,17 +100,3 @@ class GridPatchTokenizer(nn.Module):
         """Predicted patches [B, N, p^3 3] (x, y, z inside, then channel) -> values at the points [B, P, 3]."""
         grid = unpatchify(patches, (self.grid,) * 3, (self.patch_size,) * 3)
         return trilinear_devoxelize(grid.float().contiguous(), coordinates)
-
-
-def grid_positions(grid: int, dim: int) -> Tensor:
-    """Sines and cosines of the three coordinates of each token, float32 [grid^3, dim]; x slowest, z fastest.
-
-    Each axis has ``dim / 3`` channels: sines at ``dim / 6`` frequencies from 1 down to 1e-4, then cosines.
-    """
-    if dim % 6:
-        raise ConfigError(f"grid_positions: width must be a multiple of 6, got {dim}")
-    frequency = 1.0 / 10000 ** (torch.arange(dim // 6, dtype=torch.float64) / (dim / 6))
-    phase = torch.arange(grid, dtype=torch.float64)[:, None] * frequency
-    waves = torch.cat((phase.sin(), phase.cos()), dim=1).float()  # [grid, dim / 3]
-    x, y, z = torch.meshgrid(*[torch.arange(grid)] * 3, indexing="ij")
-    return torch.cat([waves[axis.flatten()] for axis in (x, y, z)], dim=1)

@@ -12,6 +12,7 @@ from torch import Tensor
 from mae3d.datasets.transforms.random_draws import draw_normal, draw_uniform
 from mae3d.errors import ConfigError, DataError
 from mae3d.registry import TRANSFORMS
+from mae3d.structures.colors import IMAGENET_MEAN, IMAGENET_STD
 
 Batch = dict[str, Any]
 FIELDS = ("image", "video")
@@ -36,8 +37,8 @@ class NormalizePixels:
 
     def __init__(
         self,
-        mean: float | Sequence[float] = (0.485, 0.456, 0.406),
-        std: float | Sequence[float] = (0.229, 0.224, 0.225),
+        mean: float | Sequence[float] = IMAGENET_MEAN,
+        std: float | Sequence[float] = IMAGENET_STD,
     ) -> None:
         self.mean, self.std = torch.tensor(mean).view(-1), torch.tensor(std).view(-1)
 
