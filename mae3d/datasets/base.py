@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from typing import Any, Literal
 
 import numpy as np
@@ -15,7 +15,7 @@ from mae3d.errors import ConfigError, DataError
 logger = logging.getLogger("mae3d.datasets")
 
 
-class SampleDataset(Dataset):
+class SampleDataset(Dataset, ABC):
     """Map-style dataset whose random draws depend on (seed, epoch, index) alone.
 
     Neither the number of workers nor an interruption changes what is drawn. The runner's sampler gives indices that

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from abc import abstractmethod
 from bisect import bisect_right
 from collections.abc import Sequence
 from itertools import accumulate
@@ -43,11 +44,13 @@ class _Shards(ImageDataset):
             raise DataError(f"{shards[0].parent}: the {len(shards)} files hold no sample")
         self.prepare_skipping()
 
+    @abstractmethod
     def _count(self, shard: int) -> int:
-        raise NotImplementedError
+        """Samples of a shard."""
 
+    @abstractmethod
     def _open(self, path: Path) -> Any:
-        raise NotImplementedError
+        """Its file, ready to be read."""
 
     def handle(self, shard: int) -> Any:
         """The opened file."""
@@ -102,6 +105,7 @@ class ParquetImages(_Shards):
     ) -> None:
         self.image_column, self.label_column = image_column, label_column
         self._group: tuple[int, int, Any] = (-1, -1, None)
+        self._group_ends: list[list[int]] = []
         super().__init__(find_shards(path, (".parquet",)), transforms, options)
         self.classes = self._class_names()
 
@@ -121,7 +125,10 @@ class ParquetImages(_Shards):
         return file
 
     def _count(self, shard: int) -> int:
-        return self.handle(shard).metadata.num_rows
+        metadata = self.handle(shard).metadata
+        sizes = (metadata.row_group(group).num_rows for group in range(metadata.num_row_groups))
+        self._group_ends.append(list(accumulate(sizes)))
+        return metadata.num_rows
 
     def _class_names(self) -> tuple[str, ...]:
         """Names that hubs write into the schema."""
@@ -132,14 +139,12 @@ class ParquetImages(_Shards):
     def load_image(self, index: int) -> tuple[Image.Image, int | None]:
         """The decoded image and its class."""
         shard, row = self.locate(index)
-        file = self.handle(shard)
-        group = 0
-        while row >= file.metadata.row_group(group).num_rows:
-            row -= file.metadata.row_group(group).num_rows
-            group += 1
+        ends = self._group_ends[shard]
+        group = bisect_right(ends, row)
+        row -= ends[group - 1] if group else 0
         if self._group[:2] != (shard, group):
             columns = [self.image_column] + ([self.label_column] if self.label_column else [])
-            self._group = (shard, group, file.read_row_group(group, columns=columns))
+            self._group = (shard, group, self.handle(shard).read_row_group(group, columns=columns))
         table = self._group[2]
         cell = table[self.image_column][row].as_py()
         data = cell["bytes"] if isinstance(cell, dict) else cell

@@ -48,15 +48,19 @@ def opened(path: Path) -> Iterator[tuple[Any, Any]]:
         raise DataError(f'{path}: cannot be decoded ({error}). Replace the file or set on_error="skip".') from error
 
 
-def _info(container: Any, stream: Any, path: Path) -> VideoInfo:
+def _rate(stream: Any, path: Path) -> float:
     rate = float(stream.average_rate or stream.guessed_rate or 0)
     if rate <= 0:
         raise DataError(f"{path}: tells no frame rate. Re-encode the file.")
+    return rate
+
+
+def _info(container: Any, stream: Any, path: Path) -> VideoInfo:
+    rate = _rate(stream, path)
     seconds = stream.duration * stream.time_base if stream.duration else (container.duration or 0) / 1e6
     frames = stream.frames or round(float(seconds) * rate)
     if not frames:  # neither is written in the header: count
         frames = sum(1 for packet in container.demux(stream) if packet.size)
-        container.seek(0)
     return VideoInfo(frames, rate)
 
 
@@ -88,7 +92,7 @@ def read_frames(path: str | Path, indices: Sequence[int]) -> list[Image.Image]:
     path, wanted = Path(path), set(indices)
     found: dict[int, Image.Image] = {}
     with opened(path) as (container, stream):
-        rate = _info(container, stream, path).rate
+        rate = _rate(stream, path)
         start = float((stream.start_time or 0) * stream.time_base)
         first, last = min(wanted), max(wanted)
         if first > 0:

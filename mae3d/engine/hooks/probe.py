@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from abc import abstractmethod
 from pathlib import Path
 from typing import Literal
 
@@ -51,9 +52,9 @@ class _EveryFewEpochs(Hook):
         if not counts_epochs(runner) and (step % self.interval == 0 or step == runner.max_iters):
             self.act(runner, step)
 
+    @abstractmethod
     def act(self, runner, step: int) -> None:
         """Do it."""
-        raise NotImplementedError
 
 
 @HOOKS.register_module()

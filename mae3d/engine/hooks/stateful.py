@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
+
 from mmengine.hooks import Hook
 
 
@@ -11,13 +13,13 @@ class StatefulHook(Hook):
     The state is made of plain values and tensors, so that checkpoints load with ``weights_only=True``.
     """
 
+    @abstractmethod
     def state_dict(self) -> dict:
         """Return what a resumed run must know."""
-        raise NotImplementedError
 
+    @abstractmethod
     def load_state_dict(self, state: dict) -> None:
         """Take over the state of the run that is resumed."""
-        raise NotImplementedError
 
     def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
         """Add the state to the checkpoint."""

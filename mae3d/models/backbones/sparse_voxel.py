@@ -7,6 +7,7 @@ files loads as it is.
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from functools import partial
 
 from torch import Tensor, nn
@@ -87,11 +88,13 @@ class _SparseEncoder(nn.Module):
             SparseConv3d, widths[3], self.out_channels, "spconv_down2", kernel_size=(3, 1, 1), stride=(2, 1, 1)
         )
 
+    @abstractmethod
     def _first(self, width: int) -> SparseSequential:
-        raise NotImplementedError
+        """First stage."""
 
+    @abstractmethod
     def _stage(self, inputs: int, outputs: int, number: int, padding: object) -> SparseSequential:
-        raise NotImplementedError
+        """A stage that halves the grid."""
 
     def stages(self, x: SparseTensor | Voxels) -> dict[str, SparseTensor]:
         """Output of each stage: ``x_conv1`` to ``x_conv4`` (see :data:`STRIDES`) and ``out``."""
