@@ -1,0 +1,128 @@
+"""The detectors of GD-MAE and T-MAE."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from mae3d.models.backbones.bev import AttachedConvs, BEVSequential
+from mae3d.models.backbones.dense_fusion import DenseFusion
+from mae3d.models.backbones.sst_pyramid import SiamWCA, SSTPyramid
+from mae3d.models.heads.detection.anchor_head import AnchorHead
+from mae3d.models.heads.detection.center_head import CenterHead
+from mae3d.models.heads.detection.detector import Detector, TemporalDetector
+from mae3d.models.heads.detection.presets.anchors import KITTI_ANCHORS
+from mae3d.models.heads.detection.presets.classes import (
+    KITTI_CLASSES,
+    ONCE_CLASSES,
+    WAYMO_CLASSES,
+)
+from mae3d.models.tokenizers.pillar_mlp import PillarMlp
+from mae3d.models.tokenizers.voxels import VoxelTokenizer
+from mae3d.registry import MODELS
+
+
+@MODELS.register_module()
+def gd_mae_centerpoint(
+    classes: Sequence[str] = WAYMO_CLASSES,
+    point_range: Sequence[float] = (-74.88, -74.88, -2.0, 74.88, 74.88, 4.0),
+    pillar: float = 0.32,
+    in_channels: int = 5,
+    *,
+    vfe_channels: Sequence[int] = (64,),
+    vfe_norm: Sequence[float] = (1e-3, 0.01),
+    widths: Sequence[int] = (128, 256, 256),
+    depth: int = 2,
+    embed_dim: int = 128,
+    encoder: dict | None = None,
+    head: dict | None = None,
+    **options: Any,
+) -> Detector:
+    """The one-stage detector of GD-MAE: its pyramid, dense fusion, four convolutions, CenterPoint's head at full size.
+
+    Args:
+        classes: Names; one group unless ``head`` says otherwise.
+        point_range: (x_min, y_min, z_min, x_max, y_max, z_max), metres.
+        pillar: Side of a pillar, metres.
+        in_channels: Columns of the points.
+        vfe_channels: See :class:`GDMAE`.
+        vfe_norm: See :class:`GDMAE`.
+        widths: Channels of each stage.
+        depth: Pairs of attention layers of each stage.
+        embed_dim: Width of the map.
+        encoder: Further arguments of :class:`SSTPyramid`.
+        head: Further arguments of :class:`CenterHead`.
+        **options: Of :class:`Detector`.
+    """
+    tokenizer, bev = _pyramid_parts(point_range, pillar, in_channels, vfe_channels, vfe_norm, widths, embed_dim)
+    center = _center_of_pyramid(classes, point_range, embed_dim, head)
+    return Detector(tokenizer, SSTPyramid(widths[0], widths, depth, **(encoder or {})), bev, center, **options)
+
+
+@MODELS.register_module()
+def gd_mae_kitti_anchors(
+    *,
+    vfe_channels: Sequence[int] = (64,),
+    widths: Sequence[int] = (128, 256, 256),
+    depth: int = 2,
+    embed_dim: int = 128,
+    encoder: dict | None = None,
+    **options: Any,
+) -> Detector:
+    """What GD-MAE fine-tunes on KITTI: its pyramid, dense fusion, four convolutions, SECOND's anchors at full size.
+
+    Arguments as :func:`gd_mae_centerpoint`.
+    """
+    point_range = (0.0, -39.68, -3.0, 69.12, 39.68, 1.0)
+    tokenizer, bev = _pyramid_parts(point_range, 0.32, 4, vfe_channels, (1e-3, 0.01), widths, embed_dim)
+    suppression = {"threshold": 0.01, "before": 4096, "after": 500}
+    area = (*point_range[:2], *point_range[3:5])
+    head = AnchorHead(embed_dim, KITTI_CLASSES, KITTI_ANCHORS, area, score_threshold=0.3, suppression=suppression)
+    return Detector(tokenizer, SSTPyramid(widths[0], widths, depth, **(encoder or {})), bev, head, **options)
+
+
+@MODELS.register_module()
+def t_mae_centerpoint(
+    classes: Sequence[str] = ONCE_CLASSES,
+    point_range: Sequence[float] = (-74.88, -74.88, -5.0, 74.88, 74.88, 3.0),
+    pillar: float = 0.32,
+    in_channels: int = 4,
+    *,
+    vfe_channels: Sequence[int] = (64,),
+    vfe_norm: Sequence[float] = (1e-5, 0.1),
+    widths: Sequence[int] = (128, 256, 256),
+    depth: int = 2,
+    embed_dim: int = 128,
+    encoder: dict | None = None,
+    head: dict | None = None,
+    **options: Any,
+) -> TemporalDetector:
+    """The detector of T-MAE on two frames; arguments as :func:`gd_mae_centerpoint`, ``encoder`` of SiamWCA."""
+    tokenizer, bev = _pyramid_parts(point_range, pillar, in_channels, vfe_channels, vfe_norm, widths, embed_dim)
+    center = _center_of_pyramid(classes, point_range, embed_dim, head)
+    return TemporalDetector(tokenizer, SiamWCA(widths[0], widths, depth, **(encoder or {})), bev, center, **options)
+
+
+def _pyramid_parts(
+    point_range: Sequence[float],
+    pillar: float,
+    in_channels: int,
+    vfe_channels: Sequence[int],
+    vfe_norm: Sequence[float],
+    widths: Sequence[int],
+    embed_dim: int,
+) -> tuple[VoxelTokenizer, BEVSequential]:
+    """What the detectors of GD-MAE and T-MAE share: tokenizer and two-dimensional network."""
+    vfe = PillarMlp(in_channels, (*vfe_channels, widths[0]), norm_eps=vfe_norm[0], norm_momentum=vfe_norm[1])
+    tokenizer = VoxelTokenizer(point_range, (pillar, pillar, point_range[5] - point_range[2]), vfe)
+    convs = AttachedConvs(embed_dim, embed_dim, (1, 1, 2, 1), residual=(0, 1, 2))
+    return tokenizer, BEVSequential([DenseFusion(widths, embed_dim), convs])
+
+
+def _center_of_pyramid(
+    classes: Sequence[str], point_range: Sequence[float], embed_dim: int, head: dict | None
+) -> CenterHead:
+    """Their centre head, with the biases that their files hold."""
+    suppression = {"threshold": 0.7, "before": 4096, "after": 500}
+    options = {"bias_before_norm": True, "suppression": suppression, **(head or {})}
+    return CenterHead(embed_dim, classes, point_range, **options)
