@@ -271,16 +271,12 @@ def test_same_numbers_for_every_number_of_threads():
     features = torch.randn(len(coordinates), 20, requires_grad=True)
     weight = torch.randn(24, 3, 3, 3, 20, requires_grad=True)
     results = []
-    before = torch.get_num_threads()
-    try:
-        for threads in (1, 2, 2):
-            torch.set_num_threads(threads)
-            book = build_rulebook(coordinates, (20, 60, 60), 2, kernel_size=3, submanifold=True)
-            down = build_rulebook(coordinates, (20, 60, 60), 2, kernel_size=3, stride=2, padding=1)
-            out = sparse_conv(features, weight, book)
-            results.append((book.gather, *down[1:4], out, *torch.autograd.grad(out.square().sum(), (features, weight))))
-    finally:
-        torch.set_num_threads(before)
+    for threads in (1, 2, 2):
+        torch.set_num_threads(threads)
+        book = build_rulebook(coordinates, (20, 60, 60), 2, kernel_size=3, submanifold=True)
+        down = build_rulebook(coordinates, (20, 60, 60), 2, kernel_size=3, stride=2, padding=1)
+        out = sparse_conv(features, weight, book)
+        results.append((book.gather, *down[1:4], out, *torch.autograd.grad(out.square().sum(), (features, weight))))
     for other in results[1:]:
         assert all(torch.equal(a, b) for a, b in zip(results[0], other))
 
