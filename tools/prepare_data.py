@@ -51,6 +51,7 @@ from mae3d.datasets.objects import (
 from mae3d.datasets.objects.depth_estimation import DEFAULT_MODEL, DepthAnything, brightness, write_depth_files
 from mae3d.datasets.objects.lifted_images import default_depth_folder, depth_path
 from mae3d.datasets.objects.modelnet40 import cache_path
+from mae3d.datasets.objects.scanobjectnn import VARIANTS
 from mae3d.datasets.objects.shapenet_pc15k import list_clouds, measure_moments, read_moments, write_moments
 from mae3d.datasets.parallel import ProgressLine
 from mae3d.datasets.simulators.driving.kitti_layout import KittiPlan, write_kitti
@@ -131,7 +132,7 @@ def prepare_modelnet40_hdf5(args: argparse.Namespace) -> LayoutReport:
 def prepare_scanobjectnn(args: argparse.Namespace) -> LayoutReport:
     """Check ScanObjectNN."""
     report = checks.check_scanobjectnn(args.root)
-    variants = sorted({line.split(" ", 1)[0] for line in report.found})
+    variants = sorted({line.split(" ", 1)[0] for line in report.found} & set(VARIANTS))
     for variant in variants:
         _read(
             args,

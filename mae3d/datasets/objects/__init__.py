@@ -9,6 +9,7 @@ from mae3d.datasets.objects.lifted_images import LiftedImages
 from mae3d.datasets.objects.modelnet40 import ModelNet40
 from mae3d.datasets.objects.modelnet40_hdf5 import ModelNet40HDF5
 from mae3d.datasets.objects.scanobjectnn import ScanObjectNN
+from mae3d.datasets.objects.scanobjectnn_scans import ScanObjectNNScans
 from mae3d.datasets.objects.shapenet55 import ShapeNet55
 from mae3d.datasets.objects.shapenet_pc15k import ShapeNet15k
 from mae3d.datasets.objects.shapenetpart import ShapeNetPart
@@ -24,6 +25,7 @@ __all__ = [
     "ModelNetFewShot",
     "ObjectDataset",
     "ScanObjectNN",
+    "ScanObjectNNScans",
     "ShapeNet15k",
     "ShapeNet55",
     "ShapeNetPart",

@@ -12,6 +12,7 @@ from mae3d.datasets.objects import (
     modelnet40,
     modelnet40_hdf5,
     scanobjectnn,
+    scanobjectnn_scans,
     shapenet55,
     shapenet_pc15k,
     shapenetpart,
@@ -90,9 +91,28 @@ def check_scanobjectnn(root: Path) -> LayoutReport:
                 report.found.append(f"{variant} {split}: {labels.size:,} clouds")
             except DataError as error:
                 _fold_error(report, error)
+    _find_scans(root, report)
     if not report.found and not report.problems:
         report.problems.append("no variant is there: expected main_split/training_objectdataset*.h5, at best complete")
     return report
+
+
+def _find_scans(root: Path, report: LayoutReport) -> None:
+    """The coloured scans, one file each, which few need."""
+    for folder in dict.fromkeys(scanobjectnn_scans.FOLDERS.values()):
+        if not (root / folder).is_dir():
+            report.notes.append(f"coloured scans {folder} are not there")
+            continue
+        variant = "OBJ_BG" if folder == "object_dataset" else folder
+        try:
+            counts = {
+                split: len(scanobjectnn_scans.ScanObjectNNScans(root, split, variant=variant))
+                for split in ("train", "test")
+            }
+        except DataError as error:
+            _fold_error(report, error)
+            continue
+        report.found.append(f"coloured {folder}: {counts['train']:,} training and {counts['test']:,} test scans")
 
 
 def check_shapenetpart(root: Path) -> LayoutReport:

@@ -6,8 +6,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-COLOR_MEAN = np.array([0.485, 0.456, 0.406], dtype=np.float32)
-COLOR_SPREAD = np.array([0.229, 0.224, 0.225], dtype=np.float32)
+from mae3d.structures.colors import IMAGENET_MEAN, IMAGENET_STD
+
+MEAN, SPREAD = (np.array(values, dtype=np.float32) for values in (IMAGENET_MEAN, IMAGENET_STD))
 
 
 class Intrinsics(NamedTuple):
@@ -20,8 +21,8 @@ class Intrinsics(NamedTuple):
 
 
 def normalize_colors(image: np.ndarray) -> np.ndarray:
-    """uint8 [..., 3] -> float32, ImageNet's mean 0 and deviation 1."""
-    return (image.astype(np.float32) / 255 - COLOR_MEAN) / COLOR_SPREAD
+    """Colours [..., 3] of 0 to 255 -> float32, ImageNet's mean 0 and deviation 1."""
+    return (image.astype(np.float32) / 255 - MEAN) / SPREAD
 
 
 def lift_published(image: np.ndarray, depth: np.ndarray) -> np.ndarray:
