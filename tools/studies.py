@@ -10,6 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -174,20 +175,22 @@ def command_line(description: str, sizes: Mapping[str, Plan], folder: str, seeds
     return parser
 
 
-def parse(parser: argparse.ArgumentParser, sizes: Mapping[str, Plan], folder: str) -> tuple[argparse.Namespace, Plan]:
-    """The command line with its default paths filled in, and the plan that it asks for."""
-    args = parser.parse_args()
-    args.output = args.output or Path("work_dirs") / f"{folder}-{args.size}"
-    args.report = args.report or args.output / "study.md"
+def plan_of(args: argparse.Namespace, sizes: Mapping[str, Plan], **changes: Any) -> Plan:
+    """What the command line asks for."""
     steps = {"pretrain_steps": args.pretrain_steps, "fine_tune_steps": args.fine_tune_steps}
-    plan = replace(sizes[args.size], amp=args.amp, **{name: n for name, n in steps.items() if n is not None})
-    return args, plan
+    changes |= {name: count for name, count in steps.items() if count is not None}
+    return replace(sizes[args.size], amp=args.amp, **changes)
 
 
-def conduct(study: Study, args: argparse.Namespace) -> int:
+def output_of(args: argparse.Namespace, folder: str) -> Path:
+    """Folder of data and runs."""
+    return args.output or Path("work_dirs") / f"{folder}-{args.size}"
+
+
+def conduct(study: Study, args: argparse.Namespace, output: Path) -> int:
     """Run what is missing; returns the exit status."""
     try:
-        return study.run(args.report, args.jobs)
+        return study.run(args.report or output / "study.md", args.jobs)
     except (Mae3dError, OSError) as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         return 1

@@ -10,9 +10,9 @@ Every training is a run of tools/train.py under OUTPUT/runs. An interrupted stud
 
 from __future__ import annotations
 
+import argparse
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from mmengine.config import DictAction
@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tools"))
 
 from drives import FINE_TUNE, PRETRAIN, STARTS, Drives, Plan  # noqa: E402  (beside this file)
-from studies import Row, Study, command_line, conduct, parse  # noqa: E402
+from studies import Row, Study, command_line, conduct, output_of, plan_of  # noqa: E402
 from trainings import Training  # noqa: E402
 
 SIZES = {
@@ -33,8 +33,8 @@ LONGER = "random weights, twice as long"
 ERRORS = ("mATE", "mASE", "mAOE", "mAVE", "mAAE")
 
 
-def main() -> int:
-    """Run what is missing; returns the exit status."""
+def parse() -> argparse.Namespace:
+    """Read the command line."""
     parser = command_line(__doc__, SIZES, "study", seeds="one pre-training each")
     parser.add_argument("--labels", type=int, nargs="+", default=[5, 20, 100], help="percent of labelled frames")
     parser.add_argument(
@@ -43,9 +43,16 @@ def main() -> int:
     values = {"nargs": "+", "action": DictAction, "default": {}, "metavar": "KEY=VALUE"}
     parser.add_argument("--pretrain-options", **values, help="config values of every pre-training")
     parser.add_argument("--fine-tune-options", **values, help="config values of every fine-tuning")
-    args, plan = parse(parser, SIZES, "study")
-    plan = replace(plan, pretrain_options=args.pretrain_options, fine_tune_options=args.fine_tune_options)
-    return conduct(LabelStudy(Drives(args.output, plan), args.labels, args.seeds, args.longer), args)
+    return parser.parse_args()
+
+
+def main() -> int:
+    """Run what is missing; returns the exit status."""
+    args = parse()
+    options = {"pretrain_options": args.pretrain_options, "fine_tune_options": args.fine_tune_options}
+    output = output_of(args, "study")
+    drives = Drives(output, plan_of(args, SIZES, **options))
+    return conduct(LabelStudy(drives, args.labels, args.seeds, args.longer), args, output)
 
 
 class LabelStudy(Study):

@@ -12,6 +12,7 @@ OUTPUT/runs; an interrupted study goes on where it stopped, and the report is wr
 
 from __future__ import annotations
 
+import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,7 +21,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tools"))
 
 from drives import FINE_TUNE, PRETRAIN, STARTS, Drives, Plan, System  # noqa: E402  (beside this file)
-from studies import Row, Study, command_line, conduct, mean, parse  # noqa: E402
+from studies import Row, Study, command_line, conduct, mean, output_of, plan_of  # noqa: E402
 from trainings import Training  # noqa: E402
 
 SWEEPS = 6
@@ -50,14 +51,20 @@ SIZES = {
 }
 
 
-def main() -> int:
-    """Run what is missing; returns the exit status."""
+def parse() -> argparse.Namespace:
+    """Read the command line."""
     parser = command_line(__doc__, SIZES, "temporal", seeds="of the detectors")
     parser.add_argument("--systems", nargs="+", choices=list(SYSTEMS), default=list(SYSTEMS), help="what is compared")
     parser.add_argument("--labels", type=int, default=100, help="percent of labelled frames")
-    args, plan = parse(parser, SIZES, "temporal")
-    systems = {name: Drives(args.output, plan, SYSTEMS[name]) for name in args.systems}
-    return conduct(TemporalStudy(systems, args.labels, args.seeds), args)
+    return parser.parse_args()
+
+
+def main() -> int:
+    """Run what is missing; returns the exit status."""
+    args = parse()
+    output, plan = output_of(args, "temporal"), plan_of(args, SIZES)
+    systems = {name: Drives(output, plan, SYSTEMS[name]) for name in args.systems}
+    return conduct(TemporalStudy(systems, args.labels, args.seeds), args, output)
 
 
 class TemporalStudy(Study):
