@@ -34,8 +34,7 @@ def main() -> None:
         weights = load_weights(arguments.file)
         if arguments.export:
             done = export(arguments.system, weights)
-            named = {done.layout.prefix + name: value for name, value in done.state.items()}
-            save_torch({done.layout.wrapper: named}, arguments.output)
+            save_torch(done.layout.file_content(done.state), arguments.output)
         else:
             done = convert(arguments.system, weights)
             save_safetensors(done.state, arguments.output, {"system": done.system, "kind": done.layout.kind})

@@ -8,12 +8,25 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mae3d.checkpoints import dit3d, gd_mae, mae, mae_st, openpcdet, p3p, point_mae, r_mae, videomae, voxel_mae
+from mae3d.checkpoints import (
+    data2vec2,
+    dit3d,
+    gd_mae,
+    mae,
+    mae_st,
+    openpcdet,
+    p3p,
+    point_mae,
+    r_mae,
+    videomae,
+    voxel_mae,
+)
 from mae3d.checkpoints.key_map import check_fit
 from mae3d.checkpoints.layout import Layout
 from mae3d.errors import CheckpointError
 
 SYSTEMS: dict[str, tuple[Layout, ...]] = {
+    "data2vec2": data2vec2.LAYOUTS,
     "dit3d": dit3d.LAYOUTS,
     "mae": mae.LAYOUTS,
     "mae-st": mae_st.LAYOUTS,

@@ -18,6 +18,12 @@ from torch import Tensor
 
 from mae3d.errors import CheckpointError
 
+FOREIGN = ("omegaconf.", "fairseq.", "examples.", "typing.")
+"""Packages whose objects (settings) fairseq stores beside the weights; they are read as :class:`Unread`."""
+
+PLAIN = ("any", "bool", "dict", "float", "int", "list", "object", "set", "str", "tuple", "type")
+"""Built-in types that such objects name."""
+
 WRAPPERS = ("base_model", "model_state_dict", "model_state", "state_dict", "model", "module")
 """Keys under which training programs store the weights, in the order they are looked for."""
 
@@ -36,6 +42,31 @@ def _harmless_globals() -> list[Any]:
     ]
 
 
+class Unread:
+    """Stands in a file's content for an object of a package that is not needed: keeps nothing, runs nothing."""
+
+    def __init__(self, *_: Any) -> None:
+        pass
+
+    def __setstate__(self, _: Any) -> None:
+        pass
+
+    def __setitem__(self, _: Any, __: Any) -> None:
+        pass
+
+
+def _foreign_globals(path: Path) -> list[tuple[type, str]]:
+    """What a file names of :data:`FOREIGN` packages, to be read as :class:`Unread`; the file is only looked at."""
+    try:
+        named = torch.serialization.get_unsafe_globals_in_checkpoint(path)
+    except Exception:  # no file of torch's current format: reading it says what is wrong
+        return []
+    if not any(name.startswith(FOREIGN) for name in named):
+        return []
+    plain = ("collections.defaultdict", *(f"builtins.{name}" for name in PLAIN))
+    return [(Unread, name) for name in named if name.startswith(FOREIGN) or name in plain]
+
+
 def read_file(path: str | Path) -> dict[str, Any]:
     """Content of a ``.safetensors`` file or of a file written by ``torch.save``, on the CPU.
 
@@ -48,7 +79,7 @@ def read_file(path: str | Path) -> dict[str, Any]:
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
-        with torch.serialization.safe_globals(_harmless_globals()):
+        with torch.serialization.safe_globals([*_harmless_globals(), *_foreign_globals(path)]):
             content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise CheckpointError(
@@ -70,10 +101,17 @@ def _reason(error: pickle.UnpicklingError) -> str:
 
 
 def find_weights(content: dict[str, Any], path: str | Path = "") -> dict[str, Tensor]:
-    """The state dict inside a file's content, without wrapper and without a leading ``module.``."""
+    """The state dict inside a file's content, without wrapper and without a leading ``module.``.
+
+    A dict among the weights (fairseq's ``_ema``) gives names with its own and a dot before them.
+    """
     wrapper = next((name for name in WRAPPERS if isinstance(content.get(name), dict)), None)
     state = content if wrapper is None else content[wrapper]
     tensors = {str(name): value for name, value in state.items() if isinstance(value, Tensor)}
+    if wrapper is not None:
+        for part, inner in state.items():
+            if isinstance(inner, dict):
+                tensors |= {f"{part}.{name}": value for name, value in inner.items() if isinstance(value, Tensor)}
     if not tensors:
         raise CheckpointError(
             f"checkpoint {path} holds no weights: top-level keys are {sorted(map(str, content))[:8]}, "

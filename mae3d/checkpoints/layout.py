@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -27,6 +28,7 @@ class Layout:
         restore: Its inverse, for writing.
         official_absent: Tensors that a file of this kind does not have, where others share the marker.
         our_absent: The same in our names.
+        nested: Prefixes of official names that the file holds as dicts of their own.
     """
 
     kind: str
@@ -41,6 +43,18 @@ class Layout:
     restore: Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]] = dict
     official_absent: tuple[str, ...] = ()
     our_absent: tuple[str, ...] = ()
+    nested: tuple[str, ...] = ()
+
+    def file_content(self, state: Mapping[str, Tensor]) -> dict[str, Any]:
+        """What an official file with the official weights ``state`` holds."""
+        weights: dict[str, Any] = {}
+        for name, value in state.items():
+            part = next((part for part in self.nested if name.startswith(f"{part}.")), None)
+            if part is None:
+                weights[self.prefix + name] = value
+            else:
+                weights.setdefault(part, {})[name.removeprefix(f"{part}.")] = value
+        return {self.wrapper: weights}
 
     def is_official(self, state: Mapping[str, Tensor]) -> bool:
         """Tell whether official weights are of this kind."""

@@ -22,6 +22,7 @@ class Tokens:
         offsets: int64 [B + 1] for packed tokens, None for dense ones.
         grid: Cells along every axis where dense tokens fill a regular grid in row-major order, (rows, columns) or
             (time, rows, columns); None for tokens without one.
+        padding: bool [B, N], True at dense tokens that only fill a sample up to the longest; None: there are none.
     """
 
     features: Tensor
@@ -29,6 +30,7 @@ class Tokens:
     content: Tensor
     offsets: Tensor | None = None
     grid: tuple[int, ...] | None = None
+    padding: Tensor | None = None
 
     @property
     def batch_size(self) -> int:
@@ -37,7 +39,6 @@ class Tokens:
 
     def to(self, device: torch.device | str) -> Tokens:
         """The same tokens on ``device``."""
-        offsets = None if self.offsets is None else self.offsets.to(device)
-        return Tokens(
-            self.features.to(device), self.coordinates.to(device), self.content.to(device), offsets, self.grid
-        )
+        features, coordinates, content = (x.to(device) for x in (self.features, self.coordinates, self.content))
+        offsets, padding = (None if x is None else x.to(device) for x in (self.offsets, self.padding))
+        return Tokens(features, coordinates, content, offsets, self.grid, padding)

@@ -19,6 +19,7 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 
 from mae3d.engine.storage import ATOMIC
 from mae3d.errors import CheckpointError, ConfigError
+from mae3d.models.targets import EmaTeacher
 from mae3d.registry import STRATEGIES
 
 _ENTRIES = ("extract_features", "reconstruct")
@@ -39,7 +40,7 @@ class ShardedStrategy(DDPStrategy):
         **kwargs: Given by the runner.
 
     Raises:
-        ConfigError: No module of the model has one of the class names.
+        ConfigError: No module of the model has one of the class names, or the model has an averaging teacher.
     """
 
     def __init__(self, *, shard: Sequence[str] = (), reshard_after_forward: bool = True, **kwargs) -> None:
@@ -48,6 +49,8 @@ class ShardedStrategy(DDPStrategy):
         self.reshard_after_forward = reshard_after_forward
 
     def _wrap_model(self, model: nn.Module) -> nn.Module:
+        if any(isinstance(module, EmaTeacher) for module in model.modules()):
+            raise ConfigError("strategy: EmaTeacher averages whole tensors and does not work on shards; use DDP")
         model = model.to(get_device())
         mesh = init_device_mesh(get_device(), (get_world_size(),))
         parts = [module for module in model.modules() if type(module).__name__ in self.shard]

@@ -8,12 +8,13 @@ from mmengine.hooks import Hook
 from torch.distributed.tensor import DTensor
 
 from mae3d.engine.distributed.sharding import like
+from mae3d.models.targets import EmaTeacher
 from mae3d.registry import HOOKS
 
 
 @HOOKS.register_module()
 class AccumulationHook(Hook):
-    """Store gradients in checkpoints that fall between two optimizer steps.
+    """Store gradients in checkpoints that fall between two optimizer steps; teachers follow steps, not batches.
 
     With gradient accumulation an iteration is not always a step; without the gradients gathered so far, a resumed run
     would take one smaller step. Several processes store the mean of theirs, which is what the step uses.
@@ -42,7 +43,10 @@ class AccumulationHook(Hook):
         self._gradients = checkpoint.get("gradients", {}) if runner._resume else {}
 
     def before_train(self, runner) -> None:
-        """Put them back."""
+        """Put them back, and tell averaging teachers how many batches make a step."""
+        for module in _model(runner).modules():
+            if isinstance(module, EmaTeacher):
+                module.every = runner.optim_wrapper._accumulative_counts
         for name, parameter in _model(runner).named_parameters():
             if name in self._gradients:
                 parameter.grad = like(self._gradients[name], parameter, name)

@@ -45,6 +45,12 @@ class ViT(nn.Module):
         class_token: Prepend a learned token.
         class_position: Position of the class token: True a learned one, "fixed" a row of zeros that is stored but does
             not learn (MAE's pre-training), False none.
+        input_norm: LayerNorm before the first block, behind positions and class token.
+        input_dropout: Rate behind it.
+        dropout: Rate behind attention and MLP of a block, per value.
+        attention_dropout: Rate of attention weights.
+        layer_drop: Probability that a block is skipped in training; the parameters of a skipped one get no gradient,
+            so that several processes need ``find_unused_parameters=True``.
         initialization: Of Linear and LayerNorm layers: "trunc_normal", "xavier_uniform" or "default".
         gradient_checkpointing: Recompute blocks in the backward pass instead of keeping their activations.
     """
@@ -66,6 +72,11 @@ class ViT(nn.Module):
         activation: str = "gelu",
         class_token: bool = False,
         class_position: ClassPosition = True,
+        input_norm: bool = False,
+        input_dropout: float = 0.0,
+        dropout: float = 0.0,
+        attention_dropout: float = 0.0,
+        layer_drop: float = 0.0,
         initialization: Initialization = "trunc_normal",
         gradient_checkpointing: bool = False,
     ) -> None:
@@ -75,6 +86,7 @@ class ViT(nn.Module):
         self.embed_dim = embed_dim
         self.depth = depth
         self.position = position
+        self.layer_drop = layer_drop
         self.gradient_checkpointing = gradient_checkpointing
         self.blocks = nn.ModuleList(
             Block(
@@ -87,10 +99,14 @@ class ViT(nn.Module):
                 layer_scale=layer_scale,
                 drop_path=rate,
                 activation=activation,
+                dropout=dropout,
+                attention_dropout=attention_dropout,
             )
             for rate in drop_path_schedule(drop_path, depth)
         )
         self.norm = nn.LayerNorm(embed_dim, norm_eps) if final_norm else nn.Identity()
+        self.input_norm = nn.LayerNorm(embed_dim, norm_eps) if input_norm else nn.Identity()
+        self.input_dropout = nn.Dropout(input_dropout)
         initialize(self, initialization)
         self.class_token = learned_token(embed_dim) if class_token else None
         with_position = class_token and position != "none"
@@ -102,6 +118,7 @@ class ViT(nn.Module):
         positions: Tensor | None = None,
         offsets: Tensor | None = None,
         allowed: Tensor | None = None,
+        bias: Tensor | None = None,
     ) -> Tensor:
         """Encode tokens.
 
@@ -111,11 +128,12 @@ class ViT(nn.Module):
             offsets: int64 [B + 1] of packed tokens.
             allowed: bool [B, N, N] for dense tokens: which others (last axis) each token sees. The class token sees
                 all and is seen by all.
+            bias: [B or 1, H, N, N] for dense tokens, added to the similarities of every block; 0 for the class token.
 
         Returns:
             [B, N, C] or [T, C]; with a class token one more row per sample, the first of each.
         """
-        return self.norm(self.encode(tokens, positions, offsets, allowed))
+        return self.norm(self.encode(tokens, positions, offsets, allowed, bias))
 
     def encode(
         self,
@@ -123,9 +141,10 @@ class ViT(nn.Module):
         positions: Tensor | None = None,
         offsets: Tensor | None = None,
         allowed: Tensor | None = None,
+        bias: Tensor | None = None,
     ) -> Tensor:
         """As ``forward``, without the final norm."""
-        return self._run(tokens, positions, offsets, self.depth, allowed=allowed)[0]
+        return self._run(tokens, positions, offsets, self.depth, allowed=allowed, bias=bias)[0]
 
     def intermediate(
         self, tokens: Tensor, positions: Tensor | None, layers: Sequence[int], offsets: Tensor | None = None
@@ -135,6 +154,20 @@ class ViT(nn.Module):
         kept = self._run(tokens, positions, offsets, max(wanted) + 1, wanted)[1]
         return [self.norm(kept[index]) for index in wanted]
 
+    def branches(
+        self,
+        tokens: Tensor,
+        positions: Tensor | None,
+        layers: Sequence[int],
+        *,
+        allowed: Tensor | None = None,
+        bias: Tensor | None = None,
+    ) -> list[Tensor]:
+        """What the MLPs of the blocks with indices ``layers`` give, see :meth:`Block.with_branch`."""
+        wanted = [index % self.depth for index in layers]
+        run = self._run(tokens, positions, None, max(wanted) + 1, wanted, allowed, bias, branches=True)
+        return [run[1][index] for index in wanted]
+
     def _run(
         self,
         tokens: Tensor,
@@ -143,22 +176,34 @@ class ViT(nn.Module):
         depth: int,
         keep: Sequence[int] = (),
         allowed: Tensor | None = None,
+        bias: Tensor | None = None,
+        *,
+        branches: bool = False,
     ) -> tuple[Tensor, dict[int, Tensor]]:
+        """Output of block ``depth - 1``, and of the blocks ``keep`` what they give (``branches``: their MLPs)."""
         packing = None if offsets is None else Packing.from_offsets(offsets)
         positions = self._check_positions(tokens, positions)
         x, positions, packing = self._prepend_class_token(tokens, positions, packing)
         if allowed is not None and self.class_token is not None:
             allowed = nn.functional.pad(allowed, (1, 0, 1, 0), value=True)
+        if bias is not None and self.class_token is not None:
+            bias = nn.functional.pad(bias, (1, 0, 1, 0))
         kept: dict[int, Tensor] = {}
         for index, block in enumerate(self.blocks[:depth]):
             if positions is not None and (index == 0 or self.position == "every_block"):
                 x = x + positions
-            if self.gradient_checkpointing and self.training:
-                x = checkpoint(block, x, packing, None, allowed, use_reentrant=False)
+            if index == 0:
+                x = self.input_dropout(self.input_norm(x))
+            if self.training and self.layer_drop and torch.rand(()).item() < self.layer_drop:
+                continue
+            if branches:
+                x, branch = block.with_branch(x, packing, allowed=allowed, bias=bias)
+            elif self.gradient_checkpointing and self.training:
+                x = checkpoint(block, x, packing, None, allowed, bias, use_reentrant=False)
             else:
-                x = block(x, packing, allowed=allowed)
+                x = block(x, packing, allowed=allowed, bias=bias)
             if index in keep:
-                kept[index] = x
+                kept[index] = branch if branches else x
         return x, kept
 
     def _check_positions(self, tokens: Tensor, positions: Tensor | None) -> Tensor | None:

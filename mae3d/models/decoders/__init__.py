@@ -1,6 +1,7 @@
 """Decoders: latents and Mask to features of the masked tokens."""
 
 from mae3d.models.decoders.append import AppendDecoder
+from mae3d.models.decoders.convolution import ConvDecoder
 from mae3d.models.decoders.dense_occupancy import OccupancyDecoder
 from mae3d.models.decoders.generative import GenerativeDecoder
 from mae3d.models.decoders.grid import GridDecoder
@@ -10,6 +11,7 @@ from mae3d.models.decoders.sst import SSTDecoder
 
 __all__ = [
     "AppendDecoder",
+    "ConvDecoder",
     "GenerativeDecoder",
     "GridDecoder",
     "InPlaceDecoder",

@@ -12,9 +12,11 @@ from mae3d.models.heads.point_mae import (
 )
 from mae3d.models.heads.token_classification import TokenClassifier
 from mae3d.models.heads.vision import (
+    Data2Vec2Classifier,
     MAEClassifier,
     MAESTClassifier,
     VideoMAEClassifier,
+    data2vec2_classifier_test,
     mae_classifier_test,
     videomae_classifier_test,
 )
@@ -23,6 +25,7 @@ from mae3d.models.heads.voting import Voting
 __all__ = [
     "AnchorHead",
     "CenterHead",
+    "Data2Vec2Classifier",
     "Detector",
     "MAEClassifier",
     "MAESTClassifier",
@@ -35,6 +38,7 @@ __all__ = [
     "VideoMAEClassifier",
     "Voting",
     "classification_head",
+    "data2vec2_classifier_test",
     "mae_classifier_test",
     "p3p_classifier_test",
     "point_mae_classifier_test",

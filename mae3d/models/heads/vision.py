@@ -1,4 +1,4 @@
-"""Downstream networks of MAE, MAE-ST and VideoMAE: the systems' encoders under a :class:`TokenClassifier`."""
+"""Downstream networks of MAE, MAE-ST, VideoMAE and data2vec 2.0: their encoders under a :class:`TokenClassifier`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from mae3d.errors import ConfigError
 from mae3d.models.heads.token_classification import TokenClassifier
-from mae3d.models.methods import mae, mae_st, videomae
+from mae3d.models.methods import data2vec2_image, mae, mae_st, videomae
 from mae3d.registry import MODELS
 
 Protocol = Literal["fine_tune", "class_token", "linear_probe", "attentive_probe"]
@@ -171,6 +171,58 @@ class VideoMAEClassifier(TokenClassifier):
 
 
 @MODELS.register_module()
+class Data2Vec2Classifier(TokenClassifier):
+    """Image classification with data2vec 2.0's encoder, fine-tuned on the mean of the patch latents.
+
+    Args:
+        num_classes: Number of classes.
+        protocol: As in :class:`MAEClassifier`.
+        image_size: Side in pixels, or (rows, columns); another size than in pre-training resizes the positions.
+        patch_size: Side of a patch.
+        in_channels: Channels of the image.
+        embed_dim: Width.
+        depth: Blocks.
+        num_heads: Attention heads.
+        drop_path: Rate at the last block (B 0.1, L and H 0.2).
+        gradient_checkpointing: Recompute blocks in the backward pass.
+        **options: See :class:`TokenClassifier`.
+    """
+
+    def __init__(
+        self,
+        num_classes: int = 1000,
+        protocol: Protocol = "fine_tune",
+        *,
+        image_size: int | Sequence[int] = 224,
+        patch_size: int = 16,
+        in_channels: int = 3,
+        embed_dim: int = 768,
+        depth: int = 12,
+        num_heads: int = 12,
+        drop_path: float = 0.0,
+        gradient_checkpointing: bool = False,
+        **options: Any,
+    ) -> None:
+        parts = data2vec2_image.encoder_parts(
+            image_size=image_size,
+            patch_size=patch_size,
+            in_channels=in_channels,
+            embed_dim=embed_dim,
+            depth=depth,
+            num_heads=num_heads,
+            drop_path=drop_path,
+            gradient_checkpointing=gradient_checkpointing,
+        )
+        chosen = {"head_std": 0.02, **_protocol(protocol, class_token=True)}
+        super().__init__(**parts, num_classes=num_classes, **{**chosen, **options})
+
+    def get_layer_depth(self, name: str) -> tuple[int, int]:
+        """Block i is layer i; all else, the patch embedding too, is the last layer, which learns at the full rate."""
+        depth = self.encoder.depth
+        return (int(name.split(".")[2]) if name.startswith("encoder.blocks.") else depth), depth + 1
+
+
+@MODELS.register_module()
 def mae_classifier_test(**overrides: Any) -> MAEClassifier:
     """Fine-tuning network around the encoder of ``mae_test``."""
     small = {"image_size": 32, "patch_size": 8, "embed_dim": 32, "depth": 3, "num_heads": 2, "head_std": 0.1}
@@ -182,3 +234,10 @@ def videomae_classifier_test(**overrides: Any) -> VideoMAEClassifier:
     """Fine-tuning network around the encoder of ``videomae_test``."""
     small = {"clip_size": (8, 16, 16), "tubelet": (2, 4, 4), "embed_dim": 32, "depth": 2, "num_heads": 2}
     return VideoMAEClassifier(**{**small, "num_classes": 5, "dropout": 0.1, "head_scale": 1.0, **overrides})
+
+
+@MODELS.register_module()
+def data2vec2_classifier_test(**overrides: Any) -> Data2Vec2Classifier:
+    """Fine-tuning network around the encoder of ``data2vec2_image_test``."""
+    small = {"image_size": 32, "patch_size": 8, "embed_dim": 32, "depth": 3, "num_heads": 2, "head_std": 0.1}
+    return Data2Vec2Classifier(**{**small, "num_classes": 5, "drop_path": 0.1, **overrides})

@@ -1,10 +1,13 @@
 """Building blocks shared by backbones, decoders and tokenizers."""
 
 from mae3d.models.layers.adaptive import AdaptiveBlock, AdaptiveHead
+from mae3d.models.layers.alibi import AlibiBias
 from mae3d.models.layers.attention import Attention, attention
 from mae3d.models.layers.attentive_pool import AttentivePool
 from mae3d.models.layers.block import Block
 from mae3d.models.layers.condition import TimeAndClass
+from mae3d.models.layers.conv_block import ConvBlock
+from mae3d.models.layers.conv_positions import ConvPositions
 from mae3d.models.layers.coordinate_mlp import CoordinateMlp
 from mae3d.models.layers.drop_path import DropPath, drop_path_schedule
 from mae3d.models.layers.grid_positions import GridPositions, SeparablePositions, sincos_table, sinusoid_table
@@ -27,9 +30,12 @@ from mae3d.models.layers.sparse_sequential import SparseBatchNorm, SparseSequent
 __all__ = [
     "AdaptiveBlock",
     "AdaptiveHead",
+    "AlibiBias",
     "Attention",
     "AttentivePool",
     "Block",
+    "ConvBlock",
+    "ConvPositions",
     "CoordinateMlp",
     "DropPath",
     "GridPositions",

@@ -22,7 +22,13 @@ LOWEST_TAU = 0.01
 
 
 def attention(
-    query: Tensor, key: Tensor, value: Tensor, packing: Packing | None = None, allowed: Tensor | None = None
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    packing: Packing | None = None,
+    allowed: Tensor | None = None,
+    bias: Tensor | None = None,
+    dropout: float = 0.0,
 ) -> Tensor:
     """Scaled dot-product attention, scale 1 / sqrt(D), within each sample.
 
@@ -33,14 +39,21 @@ def attention(
         packing: Layout of packed rows, None for dense ones. Packed rows are never padded.
         allowed: bool [B, N, N] for dense rows: which keys (last axis) each query sees; every query needs one. None:
             all.
+        bias: [B or 1, H, N, N] for dense rows, added to the scaled similarities; None: nothing.
+        dropout: Rate at which attention weights of dense rows are dropped.
 
     Returns:
         Same shape as ``query``.
+
+    Raises:
+        ConfigError: A bias or dropout for packed rows.
     """
     if packing is None:
         heads_first = (x.transpose(1, 2) for x in (query, key, value))
-        mask = None if allowed is None else allowed.unsqueeze(1)
-        return F.scaled_dot_product_attention(*heads_first, attn_mask=mask).transpose(1, 2)
+        mask = _additive(query, allowed, bias)
+        return F.scaled_dot_product_attention(*heads_first, attn_mask=mask, dropout_p=dropout).transpose(1, 2)
+    if bias is not None or dropout:
+        raise ConfigError("attention: bias and dropout need dense tokens [B, N, C], got packed ones")
     if query.shape[0] == 0:
         return query
     if not query.is_cuda:
@@ -48,6 +61,15 @@ def attention(
     if query.dtype in (torch.float16, torch.bfloat16):
         return _variable_length(query, key, value, packing)
     return _jagged(query, key, value, packing)
+
+
+def _additive(query: Tensor, allowed: Tensor | None, bias: Tensor | None) -> Tensor | None:
+    """What torch takes as mask: bool [B, 1, N, N], or numbers to add [B or 1, H, N, N]."""
+    mask = None if allowed is None else allowed.unsqueeze(1)
+    if bias is None:
+        return mask
+    bias = bias.to(query.dtype)
+    return bias if mask is None else bias.masked_fill(~mask, -torch.inf)
 
 
 def _per_run(query: Tensor, key: Tensor, value: Tensor, packing: Packing) -> Tensor:
@@ -137,6 +159,7 @@ class Attention(nn.Module):
             none), the three forms published ViTs use.
         similarity: "dot" is scaled by 1 / sqrt(D). "cosine" compares directions and divides by one learned ``tau`` of
             at least ``LOWEST_TAU`` (Swin v2; SST with ``cosine=True``).
+        dropout: Rate at which attention weights are dropped in training.
     """
 
     def __init__(
@@ -145,6 +168,7 @@ class Attention(nn.Module):
         num_heads: int,
         qkv_bias: QkvBias = "full",
         similarity: Similarity = "dot",
+        dropout: float = 0.0,
     ) -> None:
         super().__init__()
         if dim % num_heads:
@@ -154,6 +178,7 @@ class Attention(nn.Module):
         if similarity not in ("dot", "cosine"):
             raise ConfigError(f'Attention: similarity must be "dot" or "cosine", got {similarity!r}')
         self.num_heads = num_heads
+        self.dropout = dropout
         self.tau = nn.Parameter(torch.ones(1, 1, 1)) if similarity == "cosine" else None
         self.qkv = nn.Linear(dim, 3 * dim, bias=qkv_bias == "full")
         self.q_bias = nn.Parameter(torch.zeros(dim)) if qkv_bias == "q_v" else None
@@ -166,14 +191,16 @@ class Attention(nn.Module):
         packing: Packing | None = None,
         position: Tensor | None = None,
         allowed: Tensor | None = None,
+        bias: Tensor | None = None,
     ) -> Tensor:
         """Tokens [B, N, C] or packed [T, C] -> same shape.
 
         ``position``, of the shape of ``x``, is added to what queries and keys are made of, not to the values;
-        ``allowed`` as in :func:`attention`.
+        ``allowed`` and ``bias`` as in :func:`attention`.
         """
-        query, key, value = self._project(x, position)
-        return self.proj(attention(*self._heads(query, key, value), packing, allowed).flatten(-2))
+        heads = self._heads(*self._project(x, position))
+        dropout = self.dropout if self.training else 0.0
+        return self.proj(attention(*heads, packing, allowed, bias, dropout).flatten(-2))
 
     def _heads(self, *rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Queries, keys and values [..., C] -> [..., H, D], so scaled that their dot products are the similarity."""

@@ -42,6 +42,8 @@ class Block(nn.Module):
         drop_path: Rate of both branches, drawn separately.
         activation: See :class:`Mlp`.
         similarity: See :class:`Attention`.
+        dropout: Rate behind attention and MLP, per value.
+        attention_dropout: Rate of attention weights.
     """
 
     def __init__(
@@ -57,17 +59,20 @@ class Block(nn.Module):
         drop_path: float = 0.0,
         activation: str = "gelu",
         similarity: Similarity = "dot",
+        dropout: float = 0.0,
+        attention_dropout: float = 0.0,
     ) -> None:
         super().__init__()
         if norm not in ("pre", "post", "residual"):
             raise ConfigError(f'Block: norm must be "pre", "post" or "residual", got {norm!r}')
         self.norm_placement = norm
         self.norm1 = nn.LayerNorm(dim, norm_eps)
-        self.attn = Attention(dim, num_heads, qkv_bias, similarity)
+        self.attn = Attention(dim, num_heads, qkv_bias, similarity, dropout=attention_dropout)
         self.norm2 = nn.LayerNorm(dim, norm_eps)
         self.mlp = Mlp(dim, int(dim * mlp_ratio), activation)
         self.ls1 = nn.Identity() if layer_scale is None else LayerScale(dim, layer_scale)
         self.ls2 = nn.Identity() if layer_scale is None else LayerScale(dim, layer_scale)
+        self.dropout = nn.Dropout(dropout)
         self.drop_path = DropPath(drop_path)
 
     def forward(
@@ -76,16 +81,35 @@ class Block(nn.Module):
         packing: Packing | None = None,
         position: Tensor | None = None,
         allowed: Tensor | None = None,
+        bias: Tensor | None = None,
     ) -> Tensor:
-        """Tokens [B, N, C] or packed [T, C] -> same shape; ``position`` and ``allowed`` as in :class:`Attention`."""
+        """Tokens [B, N, C] or packed [T, C] -> same shape; the other arguments as in :class:`Attention`."""
+        return self.with_branch(x, packing, position, allowed, bias)[0]
+
+    def with_branch(
+        self,
+        x: Tensor,
+        packing: Packing | None = None,
+        position: Tensor | None = None,
+        allowed: Tensor | None = None,
+        bias: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """As :meth:`forward`, and what the MLP gave, before gain, dropout, residual and norm."""
+
+        def attend(y: Tensor) -> Tensor:
+            return self.dropout(self.attn(y, packing, position, allowed, bias))
+
         if self.norm_placement == "pre":
-            x = x + self.drop_path(self.ls1(self.attn(self.norm1(x), packing, position, allowed)), packing)
-            return x + self.drop_path(self.ls2(self.mlp(self.norm2(x))), packing)
+            x = x + self.drop_path(self.ls1(attend(self.norm1(x))), packing)
+            branch = self.mlp(self.norm2(x))
+            return x + self.drop_path(self.ls2(self.dropout(branch)), packing), branch
         if self.norm_placement == "post":
-            x = self.norm1(x + self.drop_path(self.ls1(self.attn(x, packing, position, allowed)), packing))
-            return self.norm2(x + self.drop_path(self.ls2(self.mlp(x)), packing))
-        x = x + self.drop_path(self.ls1(self.norm1(self.attn(x, packing, position, allowed))), packing)
-        return x + self.drop_path(self.ls2(self.norm2(self.mlp(x))), packing)
+            x = self.norm1(x + self.drop_path(self.ls1(attend(x)), packing))
+            branch = self.mlp(x)
+            return self.norm2(x + self.drop_path(self.ls2(self.dropout(branch)), packing)), branch
+        x = x + self.drop_path(self.ls1(self.norm1(attend(x))), packing)
+        branch = self.mlp(x)
+        return x + self.drop_path(self.ls2(self.norm2(self.dropout(branch))), packing), branch
 
 
 class CrossBlock(nn.Module):

@@ -1,6 +1,7 @@
 """Losses."""
 
 from mae3d.models.losses.chamfer import ChamferLoss
+from mae3d.models.losses.regression import SummedRegression
 from mae3d.models.losses.squared import SquaredError
 from mae3d.models.losses.voxel_patches import cell_occupancy_loss, patch_voxel_loss
 from mae3d.models.losses.voxels import empty_cell_loss, point_count_loss, voxel_chamfer_loss
@@ -8,6 +9,7 @@ from mae3d.models.losses.voxels import empty_cell_loss, point_count_loss, voxel_
 __all__ = [
     "ChamferLoss",
     "SquaredError",
+    "SummedRegression",
     "cell_occupancy_loss",
     "empty_cell_loss",
     "patch_voxel_loss",

@@ -1,6 +1,7 @@
 """Masking: tokens to Mask. Every masking takes an explicit generator, so masks can be replayed."""
 
 from mae3d.models.masking.block import BlockMasking
+from mae3d.models.masking.blocks import MultiBlockMasking, draw_copies
 from mae3d.models.masking.grid import BlockwiseMasking, SharedMasking
 from mae3d.models.masking.occupancy import OccupancyMasking
 from mae3d.models.masking.packed import PackedMasking
@@ -11,10 +12,12 @@ from mae3d.models.masking.voxels import VoxelMasking
 __all__ = [
     "BlockMasking",
     "BlockwiseMasking",
+    "MultiBlockMasking",
     "OccupancyMasking",
     "PackedMasking",
     "RadialMasking",
     "RandomMasking",
     "SharedMasking",
     "VoxelMasking",
+    "draw_copies",
 ]

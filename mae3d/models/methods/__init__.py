@@ -1,5 +1,14 @@
 """Methods: one file per system of the literature."""
 
+from mae3d.models.methods.data2vec2 import Data2Vec2, FeaturePrediction
+from mae3d.models.methods.data2vec2_image import (
+    Data2Vec2Image,
+    data2vec2_image_base,
+    data2vec2_image_huge,
+    data2vec2_image_large,
+    data2vec2_image_test,
+    data2vec2_image_tiny,
+)
 from mae3d.models.methods.dit3d import DiT3D, dit3d_b, dit3d_l, dit3d_s, dit3d_test, dit3d_xl
 from mae3d.models.methods.fastdit3d import (
     FastDiT3D,
@@ -50,13 +59,21 @@ __all__ = [
     "P3P",
     "RMAE",
     "TMAE",
+    "Data2Vec2",
+    "Data2Vec2Image",
     "DiT3D",
     "FastDiT3D",
+    "FeaturePrediction",
     "MaskedAutoencoder",
     "MaskedPrediction",
     "PointMAE",
     "VideoMAE",
     "VoxelMAE",
+    "data2vec2_image_base",
+    "data2vec2_image_huge",
+    "data2vec2_image_large",
+    "data2vec2_image_test",
+    "data2vec2_image_tiny",
     "dit3d_b",
     "dit3d_l",
     "dit3d_s",
