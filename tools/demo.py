@@ -29,7 +29,7 @@ from mae3d.engine.config import load_config  # noqa: E402
 from mae3d.errors import Mae3dError  # noqa: E402
 from mae3d.models.heads.detection.presets import NUSCENES_CLASSES  # noqa: E402
 from mae3d.visualization.bev import BirdsEye  # noqa: E402
-from mae3d.visualization.curves import line_chart, read_scalars  # noqa: E402
+from mae3d.visualization.curves import line_chart  # noqa: E402
 from mae3d.visualization.perspective import Perspective  # noqa: E402
 from mae3d.visualization.report import Report  # noqa: E402
 from mae3d.visualization.scenes import draw_detections, draw_reconstruction  # noqa: E402
@@ -115,9 +115,9 @@ def write_report(
     report.table(classes[0], classes[1:])
     draw_pictures(report, drives, pretraining, runs)
     report.heading("Losses")
-    curves = {name: points for name, points in losses(pretraining).items() if "loss" in name}
+    curves = {name: points for name, points in pretraining.curves().items() if "loss" in name}
     report.figure(line_chart(curves, x_label="iteration", y_label="pre-training", log_y=True))
-    curves = {name: losses(run)["loss"] for name, run in runs.items()}
+    curves = {name: run.curves()["loss"] for name, run in runs.items()}
     report.figure(line_chart(curves, x_label="iteration", y_label="detection", log_y=True))
     report.heading("Time")
     report.paragraph(", ".join(f"{run.name}: {run.seconds():.0f} s" for run in (pretraining, *runs.values())))
@@ -125,15 +125,6 @@ def write_report(
         report.heading(config.name)
         report.preformatted(config.read_text())
     return report.save(path)
-
-
-def losses(run: Training) -> dict[str, list[tuple[int, float]]]:
-    """Scalars of all starts of a run, one curve each; where starts overlap the later one counts."""
-    joined: dict[str, dict[int, float]] = {}
-    for path in run.scalars():
-        for name, points in read_scalars(path).items():
-            joined.setdefault(name, {}).update(points)
-    return {name: sorted(points.items()) for name, points in joined.items()}
 
 
 def draw_pictures(report: Report, drives: Drives, pretraining: Training, runs: dict[str, Training]) -> None:

@@ -18,6 +18,7 @@ from pathlib import Path
 from mae3d.engine.config import load_config
 from mae3d.engine.storage import find_checkpoint
 from mae3d.errors import Mae3dError
+from mae3d.visualization.curves import read_scalars
 
 ROOT = Path(__file__).resolve().parent.parent
 Say = Callable[[str], None]
@@ -79,6 +80,14 @@ class Training:
     def scalars(self) -> list[Path]:
         """The scalars files of all starts of the run, oldest first."""
         return sorted(self.work_dir.glob("*/vis_data/scalars.json"))
+
+    def curves(self) -> dict[str, list[tuple[int, float]]]:
+        """Scalars of all starts, name -> [(step, value)]; where starts overlap the later one counts."""
+        joined: dict[str, dict[int, float]] = {}
+        for path in self.scalars():
+            for name, points in read_scalars(path).items():
+                joined.setdefault(name, {}).update(points)
+        return {name: sorted(points.items()) for name, points in joined.items()}
 
     def run(self, say: Say = print, threads: int | None = None) -> bool:
         """Train, or go on where an interrupted run stopped; returns False where it was finished before.

@@ -2,12 +2,13 @@
 
 from mae3d.checkpoints.conversion import SYSTEMS, Conversion, convert, export
 from mae3d.checkpoints.files import load_weights, save_safetensors
-from mae3d.checkpoints.pretrained import LoadReport, PretrainedEncoder, load_pretrained
+from mae3d.checkpoints.pretrained import LoadReport, PretrainedBlocks, PretrainedEncoder, load_pretrained
 
 __all__ = [
     "SYSTEMS",
     "Conversion",
     "LoadReport",
+    "PretrainedBlocks",
     "PretrainedEncoder",
     "convert",
     "export",

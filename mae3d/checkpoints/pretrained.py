@@ -1,4 +1,7 @@
-"""Start of downstream training: a pre-trained encoder into a larger model, counted tensor by tensor."""
+"""Start of a training: a pre-trained encoder into a larger model, or its blocks into a model of another modality.
+
+Tensors are counted one by one.
+"""
 
 from __future__ import annotations
 
@@ -44,6 +47,7 @@ def load_pretrained(
     system: str | None = None,
     *,
     prefix: str = "",
+    whole: bool = False,
 ) -> LoadReport:
     """Load what ``model`` shares with a pre-training file, ours or an official one of a known system.
 
@@ -56,11 +60,12 @@ def load_pretrained(
             names, translated, fit most tensors of the model.
         prefix: For a ``model`` that is a part: what precedes its names in the file, as in "encoder."; only tensors so
             named count.
+        whole: Every tensor of the file (of those under ``prefix``) must have its place in the model.
 
     Position tables of another grid are resized (bicubic).
 
     Raises:
-        CheckpointError: A tensor that is not fresh is missing, or a shape differs.
+        CheckpointError: A tensor that is not fresh is missing, a shape differs, or, with ``whole``, one is left over.
     """
     prefixes = tuple(getattr(model, "fresh", ()) if fresh is None else fresh)
     own = model.state_dict()
@@ -79,9 +84,12 @@ def load_pretrained(
     wrong = different_shapes(weights, own)
     if wrong:
         raise CheckpointError(f"{path} is of another size than the model: {listing(wrong)}")
+    unused = tuple(name for name in weights if name not in own)
+    if whole and unused:
+        raise CheckpointError(f"{path} holds {listing(unused)} that the model has no place for")
     loaded = {name: weights[name] for name in own if name in weights}
     model.load_state_dict(loaded, strict=False)
-    return LoadReport(tuple(loaded), tuple(left), tuple(name for name in weights if name not in own))
+    return LoadReport(tuple(loaded), tuple(left), unused)
 
 
 def _below(prefix: str, weights: dict[str, Tensor], path: str | Path) -> dict[str, Tensor]:
@@ -137,3 +145,43 @@ class PretrainedEncoder:
         """Load into ``module`` and log the counts."""
         report = load_pretrained(module, self.checkpoint, self.fresh, self.system)
         print_log(f"{self.checkpoint}: {report}", logger="current")
+
+
+@WEIGHT_INITIALIZERS.register_module()
+class PretrainedBlocks:
+    """Transformer blocks of another model, whatever its modality: ``init_cfg=dict(type=PretrainedBlocks, ...)``.
+
+    Tokenizer, positions, class token, final norm and decoder keep their initialisation. Depth, width, MLP and the form
+    of the biases must be the same: every tensor of the file's blocks goes to the tensor of the same name. How many
+    heads and where the norms sit is in no file; that they agree is for the user to see to.
+
+    Args:
+        checkpoint: File, see :func:`load_pretrained`.
+        part: Name of the blocks in the model.
+        source: Name of the blocks in the file; None: the same.
+        system: See :func:`load_pretrained`.
+    """
+
+    def __init__(
+        self, checkpoint: str, part: str = "encoder.blocks", source: str | None = None, system: str | None = None
+    ) -> None:
+        self.checkpoint = checkpoint
+        self.part = part
+        self.source = part if source is None else source
+        self.system = system
+
+    def __call__(self, module: nn.Module) -> None:
+        """Load into the blocks of ``module`` and log the count.
+
+        Raises:
+            ConfigError: The model has no such part.
+            CheckpointError: A tensor is missing or left over, or a shape differs.
+        """
+        try:
+            blocks = module.get_submodule(self.part)
+        except AttributeError:
+            known = [name for name, _ in module.named_children()]
+            raise ConfigError(f"PretrainedBlocks: {type(module).__name__} has no {self.part!r}, only {known}") from None
+        prefix = f"{self.source}."
+        report = load_pretrained(blocks, self.checkpoint, (), self.system, prefix=prefix, whole=True)
+        print_log(f"{self.checkpoint}: {len(report.loaded)} tensors of {self.source} loaded", logger="current")

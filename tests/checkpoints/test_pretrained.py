@@ -1,10 +1,10 @@
 import pytest
 import torch
 
-from mae3d.checkpoints import PretrainedEncoder, load_pretrained, save_safetensors
-from mae3d.errors import CheckpointError
+from mae3d.checkpoints import PretrainedBlocks, PretrainedEncoder, load_pretrained, save_safetensors
+from mae3d.errors import CheckpointError, ConfigError
 from mae3d.models.heads import point_mae_classifier_test, point_mae_segmenter_test
-from mae3d.models.methods import point_mae_test
+from mae3d.models.methods import mae_test, p3p_test, point_mae_test, videomae_test
 from tests.oracles import point_mae as oracle
 
 
@@ -74,3 +74,45 @@ def test_another_size_is_refused(pretrained):
     _, path = pretrained
     with pytest.raises(CheckpointError, match="of another size than the model"):
         load_pretrained(point_mae_classifier_test(embed_dim=48), path)
+
+
+@pytest.fixture
+def images(tmp_path):
+    """An image model of the block sizes of ``p3p_test`` and its file."""
+    torch.manual_seed(1)
+    model = mae_test(depth=2)
+    save_safetensors(model.state_dict(), tmp_path / "images.safetensors")
+    return model, tmp_path / "images.safetensors"
+
+
+def test_blocks_of_another_modality_and_nothing_else(images):
+    source, path = images
+    torch.manual_seed(2)
+    model = p3p_test(init_cfg={"type": PretrainedBlocks, "checkpoint": str(path)})
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    model.init_weights()
+    blocks = {name for name in before if name.startswith("encoder.blocks.")}
+    assert len(blocks) == 2 * 12  # two norms, query-key-value, projection, two layers of the MLP: weight and bias
+    assert {name for name in before if not torch.equal(before[name], model.state_dict()[name])} <= blocks
+    assert all(torch.equal(model.state_dict()[name], source.state_dict()[name]) for name in blocks)
+
+
+def test_blocks_of_another_form_are_refused(images):
+    _, path = images
+    initialise = PretrainedBlocks(str(path))
+    refusals = {
+        "holds 12 tensors: 1": p3p_test(depth=1),
+        "lacks 12 tensors: 2": p3p_test(depth=3),
+        "of another size": p3p_test(embed_dim=48),
+        "lacks 4 tensors: 0.attn.q_bias": videomae_test(),
+        "holds 2 tensors: 0.attn.qkv.bias": point_mae_test(depth=2),
+    }
+    for message, model in refusals.items():
+        before = {name: value.clone() for name, value in model.state_dict().items()}
+        with pytest.raises(CheckpointError, match=message):
+            initialise(model)
+        assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
+    with pytest.raises(ConfigError, match=r"P3P has no 'backbone', only .*'tokenizer'"):
+        PretrainedBlocks(str(path), part="backbone")(p3p_test())
+    with pytest.raises(CheckpointError, match=r"holds no tensor named body\."):
+        PretrainedBlocks(str(path), source="body")(p3p_test())

@@ -126,3 +126,24 @@ def test_which_frames():
     assert SecondsClip(16, 4, 30.0)(VideoInfo(64, 30.0)) == [np.linspace(0, 63, 16).astype(int).tolist()]
     with pytest.raises(ConfigError, match="must be positive"):
         DenseClip(0)
+
+
+def test_clips_of_a_part_stay_inside_it():
+    info, generator = VideoInfo(100, 25.0), np.random.default_rng(0)
+    clips = [DenseClip(8, 4, part=(0.25, 0.75))(info, generator)[0] for _ in range(200)]
+    assert {clip[0] for clip in clips} == set(range(25, 25 + 50 - 8 * 4 + 1))
+    assert all(np.diff(clip).tolist() == [4] * 7 for clip in clips)
+    assert DenseClip(8, 4, part=(0.9, 1.0))(info) == [[90, 94, 98, 98, 98, 98, 98, 98]]
+    with pytest.raises(ConfigError, match=r"part must be \(from, to\)"):
+        DenseClip(part=(0.5, 0.5))
+
+
+def test_frames_kept_in_memory_are_the_shrunk_ones(numbered):
+    options = {"sampler": DenseClip(4, 3), "clips_per_video": 6, "seed": 1}
+    decoded = VideoDataset(numbered, transforms=[ResizeShortSide(24)], **options)
+    kept = VideoDataset(numbered, preload=24, **options)
+    assert all(torch.equal(decoded[number]["video"], kept[number]["video"]) for number in range(6))
+    reader_module.shrunk_frames.cache_clear()
+    kept[0]
+    kept[1]
+    assert reader_module.shrunk_frames.cache_info()[:2] == (1, 1)  # found once, decoded once

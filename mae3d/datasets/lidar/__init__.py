@@ -2,6 +2,7 @@
 
 from mae3d.datasets.lidar.argoverse2 import Argoverse2
 from mae3d.datasets.lidar.base import LidarDataset, collate_packed
+from mae3d.datasets.lidar.box_crops import BoxCrops
 from mae3d.datasets.lidar.class_balanced import ClassBalanced
 from mae3d.datasets.lidar.frame_index import Frame, FrameIndex
 from mae3d.datasets.lidar.kitti import Kitti
@@ -15,6 +16,7 @@ from mae3d.datasets.lidar.waymo import Waymo
 
 __all__ = [
     "Argoverse2",
+    "BoxCrops",
     "ClassBalanced",
     "Frame",
     "FrameIndex",

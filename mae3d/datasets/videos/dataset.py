@@ -13,7 +13,7 @@ from mae3d.datasets.base import SampleDataset
 from mae3d.datasets.files import read_lines
 from mae3d.datasets.images.base import build_transforms
 from mae3d.datasets.transforms.image.frames import FrameTransform, to_tensor
-from mae3d.datasets.videos.reader import read_frames, video_info
+from mae3d.datasets.videos.reader import read_frames, shrunk_frames, video_info
 from mae3d.errors import ConfigError, DataError
 from mae3d.registry import DATASETS, TRANSFORMS
 
@@ -37,6 +37,8 @@ class VideoDataset(SampleDataset):
         clips_per_video: How often each video occurs in an epoch, with draws of its own each time.
         repeats: Clips per sample in training, each with its own place and crop, from one decoding
             (:class:`FoldViews` takes them apart): the repeated augmentation of MAE-ST.
+        preload: Short side to which the frames of a video are shrunk once and then kept in memory, for a few short
+            videos; None decodes every clip anew.
         seed, on_error: See :class:`mae3d.datasets.base.SampleDataset`.
 
     Raises:
@@ -53,6 +55,7 @@ class VideoDataset(SampleDataset):
         training: bool = True,
         clips_per_video: int = 1,
         repeats: int = 1,
+        preload: int | None = None,
         **options: Any,
     ) -> None:
         super().__init__(**options)
@@ -63,6 +66,7 @@ class VideoDataset(SampleDataset):
         self.root = Path(root)
         self.sampler = TRANSFORMS.build(sampler or {"type": "DenseClip"}) if not callable(sampler) else sampler
         self.transforms = build_transforms(transforms)
+        self.preload = preload
         self.training, self.clips_per_video, self.repeats = training, clips_per_video, repeats
         self.paths, self.labels = self._read_list(Path(annotation)) if annotation else self._list_folder()
         self.prepare_skipping()
@@ -118,7 +122,10 @@ class VideoDataset(SampleDataset):
         else:
             wanted = self.sampler(info)
         distinct = sorted({index for clip in wanted for index in clip})
-        decoded = dict(zip(distinct, read_frames(path, distinct)))
+        if self.preload is None:
+            decoded = dict(zip(distinct, read_frames(path, distinct)))
+        else:
+            decoded = shrunk_frames(path, self.preload)
         views = []
         for clip in wanted:
             frames = [decoded[index] for index in clip]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import functools
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 from PIL import Image
 
+from mae3d.datasets.transforms.image.crop import ResizeShortSide
 from mae3d.errors import DataError, MissingExtraError
 
 
@@ -75,7 +77,9 @@ def video_info(path: str | Path) -> VideoInfo:
         return _info(container, stream, Path(path))
 
 
-def read_frames(path: str | Path, indices: Sequence[int]) -> list[Image.Image]:
+def read_frames(
+    path: str | Path, indices: Sequence[int], change: Callable[[Image.Image], Image.Image] = lambda frame: frame
+) -> list[Image.Image]:
     """Frames as RGB images, in the order of ``indices``, which may repeat.
 
     Decoding starts at the last key frame before the first one wanted. Frames are numbered by their time stamps. A file
@@ -84,6 +88,7 @@ def read_frames(path: str | Path, indices: Sequence[int]) -> list[Image.Image]:
     Args:
         path: Video file.
         indices: Frame numbers from 0.
+        change: Applied to each frame when it is decoded, before the next.
 
     Raises:
         MissingExtraError: PyAV is not installed.
@@ -101,9 +106,9 @@ def read_frames(path: str | Path, indices: Sequence[int]) -> list[Image.Image]:
         for frame in container.decode(stream):
             number = number + 1 if frame.time is None else round((frame.time - start) * rate)
             if number in wanted and number not in found:
-                found[number] = frame.to_image()
+                found[number] = change(frame.to_image())
             elif number > first and not found:  # a gap in the time stamps
-                found[first] = frame.to_image()
+                found[first] = change(frame.to_image())
             if number >= last:
                 break
     if not found:
@@ -112,3 +117,14 @@ def read_frames(path: str | Path, indices: Sequence[int]) -> list[Image.Image]:
         )
     known = sorted(found)
     return [found[max((n for n in known if n <= index), default=known[0])] for index in indices]
+
+
+@functools.lru_cache(maxsize=64)
+def shrunk_frames(path: Path, short_side: int) -> list[Image.Image]:
+    """All frames of a video, shrunk to a short side, kept for the next call.
+
+    Raises:
+        As :func:`read_frames`.
+    """
+    shrink = ResizeShortSide(short_side)
+    return read_frames(path, range(video_info(path).frames), lambda frame: shrink([frame])[0])

@@ -19,22 +19,26 @@ class DenseClip:
         length: Frames of a clip.
         step: Distance of two of them.
         views: Clips per video where nothing is random.
+        part: (from, to) of the video, as shares of its length, that clips are cut from.
     """
 
-    def __init__(self, length: int = 16, step: int = 4, views: int = 1) -> None:
+    def __init__(self, length: int = 16, step: int = 4, views: int = 1, part: tuple[float, float] = (0.0, 1.0)) -> None:
         if min(length, step, views) < 1:
             raise ConfigError(f"DenseClip: length, step and views must be positive, got {length}, {step}, {views}")
-        self.length, self.step, self.views = length, step, views
+        if not 0 <= part[0] < part[1] <= 1:
+            raise ConfigError(f"DenseClip: part must be (from, to) with 0 <= from < to <= 1, got {part}")
+        self.length, self.step, self.views, self.part = length, step, views, part
 
     def __call__(self, info: VideoInfo, generator: np.random.Generator | None = None) -> list[list[int]]:
         """Frame numbers of each view."""
-        room = max(info.frames - self.length * self.step, 0)
+        first, end = (round(share * info.frames) for share in self.part)
+        room = max(end - first - self.length * self.step, 0)
         if generator is not None:
-            starts = [int(generator.integers(room + 1))]
+            starts = [first + int(generator.integers(room + 1))]
         else:
             places = np.linspace(0, room, self.views) if self.views > 1 else [room / 2]
-            starts = [int(place) for place in places]
-        most = [(info.frames - 1 - start) // self.step for start in starts]  # steps before the video ends
+            starts = [first + int(place) for place in places]
+        most = [(end - 1 - start) // self.step for start in starts]  # steps before the part ends
         return [[start + min(i, end) * self.step for i in range(self.length)] for start, end in zip(starts, most)]
 
 

@@ -3,6 +3,7 @@
 from mae3d.engine.hooks.accumulation import AccumulationHook
 from mae3d.engine.hooks.checkpoint import AtomicCheckpointHook
 from mae3d.engine.hooks.compile import CompileHook
+from mae3d.engine.hooks.cost import CostHook
 from mae3d.engine.hooks.interrupt import InterruptHook
 from mae3d.engine.hooks.nan_guard import NonFiniteLossHook
 from mae3d.engine.hooks.probe import ProbeHook, ReconstructionHook
@@ -17,6 +18,7 @@ __all__ = [
     "AtomicCheckpointHook",
     "BoundedHistoryHook",
     "CompileHook",
+    "CostHook",
     "InterruptHook",
     "MetricRecordHook",
     "NonFiniteLossHook",

@@ -30,7 +30,10 @@ from mae3d.visualization.scenes import draw_reconstruction
 
 
 class _EveryFewEpochs(Hook):
-    """Act before training, every ``interval`` epochs (or iterations, in an iteration loop) and at the end."""
+    """Act before training, every ``interval`` epochs (or iterations, in an iteration loop) and at the end.
+
+    A run that a time limit ends is at its end there.
+    """
 
     def __init__(self, interval: int) -> None:
         self.interval = interval
@@ -51,6 +54,12 @@ class _EveryFewEpochs(Hook):
         step = runner.iter + 1
         if not counts_epochs(runner) and (step % self.interval == 0 or step == runner.max_iters):
             self.act(runner, step)
+
+    def after_train(self, runner) -> None:
+        """Show where a run of iterations was stopped before its last."""
+        stopped = not counts_epochs(runner) and runner.train_loop.stop_training
+        if stopped and runner.iter < runner.max_iters and runner.iter % self.interval:
+            self.act(runner, runner.iter)
 
     @abstractmethod
     def act(self, runner, step: int) -> None:

@@ -114,7 +114,7 @@ class ThroughputHook(IterTimerHook):
         now = time.perf_counter()
         self._times.append(now - self._last)
         self._last = now
-        self._samples += _batch_size(data_batch) * runner.world_size
+        self._samples += batch_size_of(data_batch) * runner.world_size
         if log_is_due(runner, batch_idx):
             self._publish(runner, now)
 
@@ -173,7 +173,8 @@ def _mean(values: deque[float]) -> float:
     return sum(values) / len(values) if values else 0.0
 
 
-def _batch_size(batch) -> int:
+def batch_size_of(batch) -> int:
+    """Samples of a batch as the loader gives it, dense or packed."""
     if isinstance(batch, dict) and "offsets" in batch:  # packed: points have one row each
         return len(batch["offsets"]) - 1
     values = batch.values() if isinstance(batch, dict) else batch or ()

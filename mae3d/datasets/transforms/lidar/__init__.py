@@ -1,5 +1,6 @@
 """Transforms of driving scenes: points and boxes together."""
 
+from mae3d.datasets.transforms.lidar.fit_range import FitRange
 from mae3d.datasets.transforms.lidar.ground_truth_sampling import GroundTruthSampling
 from mae3d.datasets.transforms.lidar.scene import (
     BoxFilter,
@@ -15,6 +16,7 @@ from mae3d.datasets.transforms.lidar.sensing import SensingReport, SkipSectors, 
 
 __all__ = [
     "BoxFilter",
+    "FitRange",
     "FlipScene",
     "GroundTruthSampling",
     "RangeFilter",
