@@ -31,9 +31,7 @@ def result_table(results: dict[str, Any]) -> Table:
         ratio = spread(row, lambda run: run["loss"][-1][1] / run["loss"][0][1], ".2f")
         probes = row["runs"][0]["probes"]
         name = next(iter(probes), None)
-        scores = [
-            spread(row, lambda run, at=at: 100 * run["probes"][name][at], ".1f") if name else "-" for at in (0, 1)
-        ]
+        scores = [spread(row, lambda run, at=at: percent(run, at), ".1f") if name else "-" for at in (0, 1)]
         body.append([row["name"], *losses, ratio, name or "-", *scores, row["missing"]])
     if any(line[-1] for line in body):
         return [head, *body]
@@ -155,8 +153,8 @@ def write_page(path: Path, results: dict[str, Any]) -> Path:
     report.table(*_split(result_table(results)))
     report.paragraph(
         "Losses are of different kinds: their values cannot be compared between rows, the last one over the first "
-        "tells how far each went. A probe is fitted to frozen features of labelled samples and judged on others, in percent; "
-        "before training it judges the random weights, or the blocks that a row starts from."
+        "tells how far each went. A probe is fitted to frozen features of labelled samples and judged on others, in "
+        "percent; before training it judges the random weights, or the blocks that a row starts from."
     )
     by_time = settings["minutes"] is not None
     x_label = "seconds of training" if by_time else "step"
@@ -173,8 +171,8 @@ def write_page(path: Path, results: dict[str, Any]) -> Path:
         report.table(*_split(cost_table(results)))
         report.paragraph(
             "Tokens are those that the tokenizer makes of whole samples; through the backbone go those that are not "
-            "hidden (and class tokens go beside them). Times are of the training process with loading, which the "
-            "column loading is the share of; CPU seconds do not depend on what else the machine does. Memory is what the "
+            "hidden (and class tokens beside them). Times are of the training process with loading, whose share the "
+            "column of that name tells; CPU seconds do not depend on what else the machine does. Memory is what the "
             "process grew by (on a GPU: what was allocated there at most)."
         )
         report.heading("Parameters and operations")
