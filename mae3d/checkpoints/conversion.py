@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from mae3d.checkpoints import (
+    audio_mae,
     data2vec2,
     dit3d,
     gd_mae,
@@ -26,6 +27,7 @@ from mae3d.checkpoints.layout import Layout
 from mae3d.errors import CheckpointError
 
 SYSTEMS: dict[str, tuple[Layout, ...]] = {
+    "audio-mae": audio_mae.LAYOUTS,
     "data2vec2": data2vec2.LAYOUTS,
     "dit3d": dit3d.LAYOUTS,
     "mae": mae.LAYOUTS,

@@ -51,7 +51,7 @@ def _size(state: Mapping[str, Tensor]) -> dict[str, Any]:
 
 
 def _pretrain(state: Mapping[str, Tensor]) -> nn.Module:
-    return MAE(**_size(state), **decoder_size(state))
+    return MAE(**_size(state), **decoder_size(state), mean=0.0, std=1.0)  # of any number of channels
 
 
 def _encoder(state: Mapping[str, Tensor]) -> nn.Module:

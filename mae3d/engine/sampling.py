@@ -85,6 +85,58 @@ class EpochSampler(Sampler):
         return order[self.rank :: self.world_size]
 
 
+@DATA_SAMPLERS.register_module()
+class WeightedSampler(EpochSampler):
+    """A fixed number of samples an epoch, drawn by the weights of the data set (``sample_weights``).
+
+    Args:
+        dataset: Has ``sample_weights() -> [N]``, as :class:`mae3d.datasets.audio.AudioTable`.
+        samples: Draws an epoch; None: as many as there are samples.
+        replacement: Whether a sample may be drawn again in the same epoch.
+        seed, round_up: See :class:`EpochSampler`.
+
+    Raises:
+        ConfigError: The data set has no weights, or not as many as samples, or fewer samples than are drawn.
+    """
+
+    def __init__(
+        self,
+        dataset: Sized,
+        samples: int | None = None,
+        replacement: bool = False,
+        seed: int | None = None,
+        round_up: bool = True,
+    ) -> None:
+        super().__init__(dataset, True, seed, round_up)
+        if not hasattr(dataset, "sample_weights"):
+            raise ConfigError(f"WeightedSampler: {type(dataset).__name__} has no sample_weights()")
+        self.weights = dataset.sample_weights()
+        if len(self.weights) != len(dataset):
+            raise ConfigError(
+                f"WeightedSampler: {len(self.weights)} weights for {len(dataset)} samples; it needs one each"
+            )
+        self.samples = len(dataset) if samples is None else samples
+        self.replacement = replacement
+        possible = int(self.weights.count_nonzero())
+        if not replacement and self.samples > possible:
+            raise ConfigError(
+                f"WeightedSampler: {self.samples} draws from {possible} samples with a weight; set replacement=True"
+            )
+
+    def __len__(self) -> int:
+        """Samples of this rank in a full epoch, wherever the next pass begins."""
+        if self.round_up:
+            return math.ceil(self.samples / self.world_size)
+        return math.ceil((self.samples - self.rank) / self.world_size)
+
+    def _order(self) -> list[int]:
+        generator = torch.Generator().manual_seed(mix(self.seed, self.epoch) & (1 << 63) - 1)
+        order = torch.multinomial(self.weights, self.samples, self.replacement, generator=generator).tolist()
+        if self.round_up:
+            order += order[: -self.samples % self.world_size]
+        return order[self.rank :: self.world_size]
+
+
 @DATASETS.register_module()
 class SeededDataset(Dataset):
     """A data set whose random choices follow the seed of the sample and not the history of the process.

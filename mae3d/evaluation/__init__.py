@@ -1,6 +1,7 @@
 """Metrics: each a class with ``process`` and ``compute``, checked against the official evaluator."""
 
 from mae3d.evaluation.accuracy import Accuracy, VotedAccuracy
+from mae3d.evaluation.average_precision import MeanAveragePrecision, average_precision
 from mae3d.evaluation.few_shot import FewShotSummary
 from mae3d.evaluation.generation import GenerationMetric
 from mae3d.evaluation.kitti_frames import KittiMetric
@@ -17,6 +18,7 @@ __all__ = [
     "GenerationMetric",
     "KittiMetric",
     "LinearSVM",
+    "MeanAveragePrecision",
     "NuScenesMetric",
     "OnceMetric",
     "PartIoU",
@@ -24,4 +26,5 @@ __all__ = [
     "SvmProtocol",
     "VotedAccuracy",
     "WaymoMetric",
+    "average_precision",
 ]

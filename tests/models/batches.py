@@ -64,6 +64,17 @@ def video_batch(seed: int) -> Batch:
     return {"video": video, "label": torch.tensor([0, 1, 2, 3]), "index": torch.arange(4)}
 
 
+def spectrogram_batch(seed: int) -> Batch:
+    """Four spectrograms of 64 frames and 32 mel bins, with a class and with several labels."""
+    generator = torch.Generator().manual_seed(seed)
+    return {
+        "spectrogram": 0.5 * torch.randn(4, 1, 64, 32, generator=generator),
+        "label": torch.tensor([0, 1, 2, 3]),
+        "target": torch.tensor([[1.0, 0, 0, 1, 0], [0, 1, 0, 0, 0], [0, 1, 1, 0, 1], [0, 0, 0, 0, 1]]),
+        "index": torch.arange(4),
+    }
+
+
 def lidar_pair_batch(seed: int) -> Batch:
     """:func:`lidar_batch` with earlier frames of 180, 50 and 0 points."""
     generator = torch.Generator().manual_seed(seed + 1000)
@@ -78,6 +89,7 @@ BATCHES: dict[str, Callable[[int], Batch]] = {
     "clouds": cloud_batch,
     "image": image_batch,
     "video": video_batch,
+    "spectrogram": spectrogram_batch,
 }
 
 

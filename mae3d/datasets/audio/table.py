@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import logging
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -118,6 +119,15 @@ class AudioTable(AudioDataset):
         if self.multi_label:
             return {"target": torch.zeros(len(self.classes)).index_fill(0, torch.tensor(labels, dtype=torch.long), 1.0)}
         return {"label": torch.tensor(labels[0], dtype=torch.int64)} if labels else {}
+
+    def sample_weights(self) -> Tensor:
+        """For a sampler that balances classes: the sum of 1 / (files of the class) over a file's labels, float64 [N].
+
+        As AST and Audio-MAE weigh AudioSet, where every count is 0.01 more.
+        """
+        counts = Counter(label for labels in self.labels for label in labels)
+        weights = [sum(1 / (counts[label] + 0.01) for label in labels) for labels in self.labels]
+        return torch.tensor(weights, dtype=torch.float64)
 
 
 def _read(path: Path, columns: Sequence[str] | None) -> list[Row]:

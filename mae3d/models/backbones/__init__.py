@@ -7,6 +7,7 @@ from mae3d.models.backbones.sparse_voxel import VoxelBackBone8x, VoxelResBackBon
 from mae3d.models.backbones.sst import SSTBackbone
 from mae3d.models.backbones.sst_pyramid import SiamWCA, SSTPyramid
 from mae3d.models.backbones.vit import ViT
+from mae3d.models.backbones.window_transformer import WindowTransformer
 
 __all__ = [
     "SECONDFPN",
@@ -22,5 +23,6 @@ __all__ = [
     "ViT",
     "VoxelBackBone8x",
     "VoxelResBackBone8x",
+    "WindowTransformer",
     "bev_map",
 ]

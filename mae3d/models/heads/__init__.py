@@ -1,5 +1,6 @@
 """Heads: what is learned downstream of a pre-trained encoder."""
 
+from mae3d.models.heads.audio import AudioMAEClassifier, audio_mae_classifier_test
 from mae3d.models.heads.classification import PointClassifier, classification_head
 from mae3d.models.heads.detection import AnchorHead, CenterHead, Detector
 from mae3d.models.heads.p3p import P3PClassifier, p3p_classifier_test
@@ -24,6 +25,7 @@ from mae3d.models.heads.voting import Voting
 
 __all__ = [
     "AnchorHead",
+    "AudioMAEClassifier",
     "CenterHead",
     "Data2Vec2Classifier",
     "Detector",
@@ -37,6 +39,7 @@ __all__ = [
     "TokenClassifier",
     "VideoMAEClassifier",
     "Voting",
+    "audio_mae_classifier_test",
     "classification_head",
     "data2vec2_classifier_test",
     "mae_classifier_test",

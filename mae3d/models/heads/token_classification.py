@@ -40,6 +40,9 @@ class TokenClassifier(BaseModel):
         head_scale: Its weight and bias are multiplied by this once (VideoMAE: 0.001).
         freeze: Train only pooling and head.
         label_smoothing: Share of probability spread over all K classes, where the batch has no soft ``target``.
+        multi_label: Classes do not exclude each other: binary cross entropy of every class, sigmoids in the place of
+            softmax.
+        training_mask: Masking, module or config, of tokens that the encoder does not see in training.
         data_preprocessor: Batch preprocessor, module or config.
         init_cfg: mmengine weight initialisation, usually the pre-trained encoder.
     """
@@ -62,6 +65,8 @@ class TokenClassifier(BaseModel):
         head_scale: float = 1.0,
         freeze: bool = False,
         label_smoothing: float = 0.0,
+        multi_label: bool = False,
+        training_mask: nn.Module | dict | None = None,
         data_preprocessor: nn.Module | dict | None = None,
         init_cfg: dict | list[dict] | None = None,
     ) -> None:
@@ -81,6 +86,8 @@ class TokenClassifier(BaseModel):
         nn.init.zeros_(self.head.bias)
         self.head.weight.data.mul_(head_scale)
         self.label_smoothing = label_smoothing
+        self.multi_label = multi_label
+        self.training_mask = None if training_mask is None else build(training_mask)
         if freeze:
             for name, parameter in self.named_parameters():
                 parameter.requires_grad_(name.startswith(self.fresh))
@@ -107,9 +114,10 @@ class TokenClassifier(BaseModel):
             inputs: What the tokenizer takes; None takes the field of ``batch`` that is named as the modality. In
                 "predict" also several views of each sample, [B, views, ...].
             mode: "tensor" gives scores [B, K] before softmax; "loss" cross entropy (and the batch's accuracy);
-                "predict" one dict per sample: ``scores`` [K] (of several views: mean probabilities) and ``label``.
+                "predict" one dict per sample: ``scores`` [K] (of several views: mean probabilities), ``label`` and
+                ``target``.
             label: int64 [B].
-            target: float [B, K], probabilities of the classes in place of labels (mixup, cutmix).
+            target: float [B, K], probabilities of the classes in place of labels (mixup, cutmix, several labels).
             **batch: Fields of the batch; those not named here are not used.
         """
         inputs = take_input(self, inputs, batch)
@@ -118,7 +126,7 @@ class TokenClassifier(BaseModel):
         if mode == "loss":
             return self.compute_loss(inputs, label, target)
         if mode == "predict":
-            return self.predict(inputs, label)
+            return self.predict(inputs, label, target)
         raise ValueError(f'mode must be "tensor", "loss" or "predict", got {mode!r}')
 
     def scores(self, inputs: Tensor) -> Tensor:
@@ -128,33 +136,41 @@ class TokenClassifier(BaseModel):
     def features(self, inputs: Tensor) -> Tensor:
         """Pooled latents [B, C], before the head's norm."""
         tokens = self.tokenizer(inputs)
-        positions = self.position_embedding(tokens.coordinates)
-        latents = self.encoder.encode(embed(self.tokenizer, tokens.features), positions)
+        features, coordinates = tokens.features, tokens.coordinates
+        if self.training and self.training_mask is not None:
+            mask = self.training_mask(tokens)
+            features, coordinates = mask.gather_visible(features), mask.gather_visible(coordinates)
+        latents = self.encoder.encode(embed(self.tokenizer, features), self.position_embedding(coordinates))
         if self.pooling == "attentive":
             return self.pool(self.encoder.norm(latents))
-        return self.encoder.norm(pool(latents, self.pooling, latents.shape[1] - tokens.coordinates.shape[1]))
+        return self.encoder.norm(pool(latents, self.pooling, latents.shape[1] - coordinates.shape[1]))
 
     def compute_loss(self, inputs: Tensor, label: Tensor | None, target: Tensor | None = None) -> dict[str, Tensor]:
         """Cross entropy with soft targets where there are some, else with labels."""
         if target is None and label is None:
             raise DataError("TokenClassifier: a training batch needs label [B] or target [B, K]")
         scores = self.scores(inputs).float()
+        if self.multi_label:
+            wanted = F.one_hot(label, scores.shape[1]).to(scores) if target is None else target
+            return {"loss": F.binary_cross_entropy_with_logits(scores, wanted)}
         if target is not None:
             return {"loss": F.cross_entropy(scores, target)}
         loss = F.cross_entropy(scores, label, label_smoothing=self.label_smoothing)
         return {"loss": loss, "accuracy": (scores.argmax(dim=-1) == label).float().mean()}
 
     @torch.no_grad()
-    def predict(self, inputs: Tensor, label: Tensor | None = None) -> list[dict[str, Tensor]]:
+    def predict(
+        self, inputs: Tensor, label: Tensor | None = None, target: Tensor | None = None
+    ) -> list[dict[str, Tensor]]:
         """Scores per sample, see :meth:`forward`."""
         if inputs.dim() == 3 + len(self.tokenizer.patch_size):
             views = self.scores(inputs.flatten(0, 1)).unflatten(0, inputs.shape[:2])
-            scores = views.float().softmax(dim=-1).mean(dim=1)
+            scores = (views.float().sigmoid() if self.multi_label else views.float().softmax(dim=-1)).mean(dim=1)
         else:
             scores = self.scores(inputs)
-        if label is None:
-            return [{"scores": row} for row in scores]
-        return [{"scores": row, "label": own} for row, own in zip(scores, label)]
+        fields = {"scores": scores, "label": label, "target": target}
+        given = {name: rows for name, rows in fields.items() if rows is not None}
+        return [dict(zip(given, rows)) for rows in zip(*given.values())]
 
     @torch.no_grad()
     def extract_features(self, inputs: Tensor) -> Tensor:

@@ -21,7 +21,8 @@ PROTOCOLS: dict[str, dict[str, Any]] = {
 """What reads the encoder; the linear probe takes the class token where there is one."""
 
 
-def _protocol(name: str, *, class_token: bool) -> dict[str, Any]:
+def head_options(name: str, *, class_token: bool) -> dict[str, Any]:
+    """Options of :class:`TokenClassifier` for a protocol, on an encoder with or without a class token."""
     if name not in PROTOCOLS:
         raise ConfigError(f"protocol must be one of {sorted(PROTOCOLS)}, got {name!r}")
     return {"pooling": "class" if class_token else "mean", **PROTOCOLS[name]}
@@ -74,7 +75,7 @@ class MAEClassifier(TokenClassifier):
             trainable_positions=True,
             gradient_checkpointing=gradient_checkpointing,
         )
-        super().__init__(**parts, num_classes=num_classes, **{**_protocol(protocol, class_token=True), **options})
+        super().__init__(**parts, num_classes=num_classes, **{**head_options(protocol, class_token=True), **options})
 
 
 @MODELS.register_module()
@@ -117,7 +118,7 @@ class MAESTClassifier(TokenClassifier):
             drop_path=drop_path,
             gradient_checkpointing=gradient_checkpointing,
         )
-        chosen = _protocol(protocol, class_token=True)
+        chosen = head_options(protocol, class_token=True)
         if protocol == "fine_tune":
             chosen["norm"] = "none"
         super().__init__(**parts, num_classes=num_classes, modality="video", **{**chosen, **options})
@@ -164,7 +165,7 @@ class VideoMAEClassifier(TokenClassifier):
             final_norm=protocol != "fine_tune",
             gradient_checkpointing=gradient_checkpointing,
         )
-        chosen = _protocol(protocol, class_token=False)
+        chosen = head_options(protocol, class_token=False)
         if protocol == "fine_tune":
             chosen |= {"head_std": 0.02, "head_scale": 0.001}
         super().__init__(**parts, num_classes=num_classes, modality="video", **{**chosen, **options})
@@ -213,7 +214,7 @@ class Data2Vec2Classifier(TokenClassifier):
             drop_path=drop_path,
             gradient_checkpointing=gradient_checkpointing,
         )
-        chosen = {"head_std": 0.02, **_protocol(protocol, class_token=True)}
+        chosen = {"head_std": 0.02, **head_options(protocol, class_token=True)}
         super().__init__(**parts, num_classes=num_classes, **{**chosen, **options})
 
     def get_layer_depth(self, name: str) -> tuple[int, int]:

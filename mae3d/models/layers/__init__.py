@@ -16,6 +16,7 @@ from mae3d.models.layers.initialization import initialize
 from mae3d.models.layers.mixture import MixtureMlp, balance_loss
 from mae3d.models.layers.mlp import Mlp
 from mae3d.models.layers.packing import Packing
+from mae3d.models.layers.shifted_windows import ShiftedWindowAttention, ShiftedWindows
 from mae3d.models.layers.sparse_backend import set_sparse_backend, sparse_backend
 from mae3d.models.layers.sparse_conv import (
     SparseConv2d,
@@ -44,6 +45,8 @@ __all__ = [
     "Mlp",
     "Packing",
     "SeparablePositions",
+    "ShiftedWindowAttention",
+    "ShiftedWindows",
     "SparseBatchNorm",
     "SparseConv2d",
     "SparseConv3d",

@@ -207,7 +207,8 @@ class Attention(nn.Module):
         query, key, value = (part.unflatten(-1, (self.num_heads, -1)) for part in rows)
         if self.tau is None:
             return query, key, value
-        sharpness = query.shape[-1] ** 0.5 / self.tau.clamp(min=LOWEST_TAU)  # undoes the 1 / sqrt(D) of the softmax
+        tau = self.tau.clamp(min=LOWEST_TAU).view(-1, 1)  # one, or one for each head
+        sharpness = query.shape[-1] ** 0.5 / tau  # undoes the 1 / sqrt(D) of the softmax
         query, key = F.normalize(query, dim=-1) * sharpness, F.normalize(key, dim=-1)  # float32 under autocast
         return query.to(value.dtype), key.to(value.dtype), value
 

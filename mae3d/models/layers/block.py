@@ -44,6 +44,7 @@ class Block(nn.Module):
         similarity: See :class:`Attention`.
         dropout: Rate behind attention and MLP, per value.
         attention_dropout: Rate of attention weights.
+        attention: Module in place of :class:`Attention`, called in the same way.
     """
 
     def __init__(
@@ -61,13 +62,16 @@ class Block(nn.Module):
         similarity: Similarity = "dot",
         dropout: float = 0.0,
         attention_dropout: float = 0.0,
+        attention: nn.Module | None = None,
     ) -> None:
         super().__init__()
         if norm not in ("pre", "post", "residual"):
             raise ConfigError(f'Block: norm must be "pre", "post" or "residual", got {norm!r}')
         self.norm_placement = norm
         self.norm1 = nn.LayerNorm(dim, norm_eps)
-        self.attn = Attention(dim, num_heads, qkv_bias, similarity, dropout=attention_dropout)
+        if attention is None:
+            attention = Attention(dim, num_heads, qkv_bias, similarity, dropout=attention_dropout)
+        self.attn = attention
         self.norm2 = nn.LayerNorm(dim, norm_eps)
         self.mlp = Mlp(dim, int(dim * mlp_ratio), activation)
         self.ls1 = nn.Identity() if layer_scale is None else LayerScale(dim, layer_scale)

@@ -54,6 +54,8 @@ class GridPositions(nn.Module):
             "learned" (normal, std 0.02).
         trainable: Whether the table learns; None: only a "learned" one.
         stored: Whether a table that does not learn is in the state dict (MAE's is, VideoMAE's is not).
+        raster: Cells of another grid, of as many cells or more, that the table is made for; cell i of ``grid`` takes
+            its row i. Such a table is cut to fit a smaller grid and never resized (see :meth:`fit`).
     """
 
     def __init__(
@@ -64,12 +66,16 @@ class GridPositions(nn.Module):
         *,
         trainable: bool | None = None,
         stored: bool = True,
+        raster: Sequence[int] | None = None,
     ) -> None:
         super().__init__()
         self.grid = tuple(grid)
+        self.raster = None if raster is None else tuple(raster)
         count = math.prod(self.grid)
+        if raster is not None and math.prod(self.raster) < count:
+            raise ConfigError(f"GridPositions: raster {self.raster} has fewer cells than the grid {self.grid}")
         if table == "sincos":
-            rows = sincos_table(self.grid, embed_dim)
+            rows = sincos_table(self.raster or self.grid, embed_dim)[:count]
         elif table == "sinusoid":
             rows = sinusoid_table(count, embed_dim)
         elif table == "learned":
@@ -89,9 +95,17 @@ class GridPositions(nn.Module):
     def fit(self, table: Tensor) -> Tensor:
         """A stored table [1, M, C] of another square grid, resized to this one (bicubic, as MAE and timm do).
 
+        With a ``raster``, the beginning of the stored table: a shorter sound is the beginning of a longer one.
+
         Raises:
-            ConfigError: One of the two grids is not a two-dimensional one that can be resized.
+            ConfigError: One of the two grids is not a two-dimensional one that can be resized, or the table is too
+                short to be cut.
         """
+        if self.raster is not None:
+            count = math.prod(self.grid)
+            if table.shape[1] < count:
+                raise ConfigError(f"a table of {table.shape[1]} positions is too short for a grid of {self.grid}")
+            return table[:, :count]
         side = math.isqrt(table.shape[1])
         if len(self.grid) != 2 or side * side != table.shape[1]:
             raise ConfigError(f"a table of {table.shape[1]} positions cannot be resized to a grid of {self.grid}")

@@ -7,6 +7,7 @@ from mae3d.models.masking.occupancy import OccupancyMasking
 from mae3d.models.masking.packed import PackedMasking
 from mae3d.models.masking.radial import RadialMasking
 from mae3d.models.masking.random import RandomMasking
+from mae3d.models.masking.time_frequency import TimeFrequencyMasking
 from mae3d.models.masking.voxels import VoxelMasking
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "RadialMasking",
     "RandomMasking",
     "SharedMasking",
+    "TimeFrequencyMasking",
     "VoxelMasking",
     "draw_copies",
 ]

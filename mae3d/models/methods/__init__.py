@@ -1,5 +1,13 @@
 """Methods: one file per system of the literature."""
 
+from mae3d.models.methods.audio_mae import (
+    AudioMAE,
+    audio_mae_base,
+    audio_mae_large,
+    audio_mae_small,
+    audio_mae_test,
+    audio_mae_tiny,
+)
 from mae3d.models.methods.data2vec2 import Data2Vec2, FeaturePrediction
 from mae3d.models.methods.data2vec2_image import (
     Data2Vec2Image,
@@ -59,6 +67,7 @@ __all__ = [
     "P3P",
     "RMAE",
     "TMAE",
+    "AudioMAE",
     "Data2Vec2",
     "Data2Vec2Image",
     "DiT3D",
@@ -69,6 +78,11 @@ __all__ = [
     "PointMAE",
     "VideoMAE",
     "VoxelMAE",
+    "audio_mae_base",
+    "audio_mae_large",
+    "audio_mae_small",
+    "audio_mae_test",
+    "audio_mae_tiny",
     "data2vec2_image_base",
     "data2vec2_image_huge",
     "data2vec2_image_large",

@@ -5,6 +5,7 @@ from mae3d.models.targets.layer_average import LayerAverage
 from mae3d.models.targets.occupancy import dense_occupancy
 from mae3d.models.targets.pixels import FrameTarget, PixelTarget
 from mae3d.models.targets.point_patches import PointPatchTarget
+from mae3d.models.targets.spectrogram import SpectrogramTarget
 from mae3d.models.targets.voxels import VoxelPointTarget
 
 __all__ = [
@@ -13,6 +14,7 @@ __all__ = [
     "LayerAverage",
     "PixelTarget",
     "PointPatchTarget",
+    "SpectrogramTarget",
     "VoxelPointTarget",
     "dense_occupancy",
 ]

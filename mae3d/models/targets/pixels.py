@@ -49,7 +49,10 @@ class PixelTarget(nn.Module):
         self.normalize = normalize
         self.raw = raw
         for name, value in (("mean", mean), ("std", std)):
-            self.register_buffer(name, torch.tensor(value, dtype=torch.float32).expand(channels).clone(), False)
+            numbers = torch.tensor(value, dtype=torch.float32)
+            if numbers.numel() not in (1, channels):
+                raise ConfigError(f"{type(self).__name__}: {name} of {channels} channels, got {value}; give one number")
+            self.register_buffer(name, numbers.expand(channels).clone(), False)
 
     @property
     def picture_patch(self) -> tuple[int, ...]:
