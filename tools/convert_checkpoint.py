@@ -2,6 +2,7 @@
 
     python tools/convert_checkpoint.py point-mae pretrain.pth -o point_mae.safetensors
     python tools/convert_checkpoint.py point-mae point_mae.safetensors -o official.pth --export
+    python tools/convert_checkpoint.py retro-mae epoch_8.pth -o model.safetensors --export --kind masked_lm
 
 Every tensor must be known, present and of the right shape; the kind of file is recognised by its names.
 """
@@ -13,7 +14,7 @@ import sys
 from pathlib import Path
 
 from mae3d.checkpoints import SYSTEMS, convert, export, load_weights, save_safetensors
-from mae3d.checkpoints.files import save_torch
+from mae3d.checkpoints.files import find_weights, save_torch
 from mae3d.errors import Mae3dError
 
 
@@ -24,6 +25,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("file", type=Path, help="official file, or with --export one of ours")
     parser.add_argument("-o", "--output", type=Path, required=True, help="file to write")
     parser.add_argument("--export", action="store_true", help="from our names to the official layout")
+    parser.add_argument("--kind", help="of official file to write (default: the one that holds everything)")
     return parser.parse_args()
 
 
@@ -33,8 +35,12 @@ def main() -> None:
     try:
         weights = load_weights(arguments.file)
         if arguments.export:
-            done = export(arguments.system, weights)
-            save_torch(done.layout.file_content(done.state), arguments.output)
+            done = export(arguments.system, weights, arguments.kind)
+            content = done.layout.file_content(done.state)
+            if arguments.output.suffix == ".safetensors":
+                save_safetensors(find_weights(content), arguments.output)
+            else:
+                save_torch(content, arguments.output)
         else:
             done = convert(arguments.system, weights)
             save_safetensors(done.state, arguments.output, {"system": done.system, "kind": done.layout.kind})

@@ -19,6 +19,7 @@ from mae3d.checkpoints import (
     p3p,
     point_mae,
     r_mae,
+    retro_mae,
     videomae,
     voxel_mae,
 )
@@ -30,6 +31,7 @@ SYSTEMS: dict[str, tuple[Layout, ...]] = {
     "audio-mae": audio_mae.LAYOUTS,
     "data2vec2": data2vec2.LAYOUTS,
     "dit3d": dit3d.LAYOUTS,
+    "dup-mae": retro_mae.LAYOUTS,
     "mae": mae.LAYOUTS,
     "mae-st": mae_st.LAYOUTS,
     "gd-mae": gd_mae.GD_MAE,
@@ -37,6 +39,7 @@ SYSTEMS: dict[str, tuple[Layout, ...]] = {
     "p3p": p3p.LAYOUTS,
     "point-mae": point_mae.LAYOUTS,
     "r-mae": r_mae.LAYOUTS,
+    "retro-mae": retro_mae.LAYOUTS,
     "videomae": videomae.LAYOUTS,
     "t-mae": gd_mae.T_MAE,
     "voxel-mae": voxel_mae.LAYOUTS,
@@ -92,13 +95,23 @@ def convert(system: str, official: Mapping[str, Tensor]) -> Conversion:
     return Conversion(system, layout, state, _check(system, layout, state, unknown))
 
 
-def export(system: str, ours: Mapping[str, Tensor]) -> Conversion:
+def export(system: str, ours: Mapping[str, Tensor], kind: str | None = None) -> Conversion:
     """Our state dict to the official names; wrapper and prefix of the file are in ``layout``.
 
+    Args:
+        system: Name of the system.
+        ours: State dict.
+        kind: Kind of file to write; None: the first that holds all of ``ours``.
+
     Raises:
-        CheckpointError: As for :func:`convert`.
+        CheckpointError: As for :func:`convert`, or there is no such kind.
     """
-    layout = next((one for one in layouts_of(system) if one.is_ours(ours)), None)
+    kinds = {one.kind: one for one in layouts_of(system)}
+    if kind is not None and kind not in kinds:
+        raise CheckpointError(f"{system} has no kind of file {kind!r}; known: {', '.join(kinds)}")
+    layout = next((one for one in kinds.values() if kind in (None, one.kind) and one.is_ours(ours)), None)
+    if layout is not None and kind is not None:
+        ours = {name: value for name, value in ours.items() if not name.startswith(layout.our_extra)}
     if layout is None:
         markers = ", ".join(f"{one.our_marker} ({one.kind})" for one in layouts_of(system))
         raise CheckpointError(f"not a {system} model of ours: none of {markers} among its names")

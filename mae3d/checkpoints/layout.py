@@ -28,6 +28,8 @@ class Layout:
         restore: Its inverse, for writing.
         official_absent: Tensors that a file of this kind does not have, where others share the marker.
         our_absent: The same in our names.
+        our_extra: Prefixes of tensors of ours that a file of this kind has no place for; they are left out where the
+            kind is asked for by its name.
         nested: Prefixes of official names that the file holds as dicts of their own.
     """
 
@@ -43,6 +45,7 @@ class Layout:
     restore: Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]] = dict
     official_absent: tuple[str, ...] = ()
     our_absent: tuple[str, ...] = ()
+    our_extra: tuple[str, ...] = ()
     nested: tuple[str, ...] = ()
 
     def file_content(self, state: Mapping[str, Tensor]) -> dict[str, Any]:
@@ -54,7 +57,7 @@ class Layout:
                 weights[self.prefix + name] = value
             else:
                 weights.setdefault(part, {})[name.removeprefix(f"{part}.")] = value
-        return {self.wrapper: weights}
+        return {self.wrapper: weights} if self.wrapper else weights
 
     def is_official(self, state: Mapping[str, Tensor]) -> bool:
         """Tell whether official weights are of this kind."""

@@ -6,6 +6,7 @@ from mae3d.structures.point_cloud import PointCloud
 from mae3d.structures.reconstruction import Reconstruction
 from mae3d.structures.scene_reconstruction import SceneReconstruction
 from mae3d.structures.sparse_tensor import SparseTensor
+from mae3d.structures.text_mask import TextMask
 from mae3d.structures.tokens import Tokens
 from mae3d.structures.voxel_mask import VoxelMask
 from mae3d.structures.voxel_patches import VoxelPatches, number_cells
@@ -18,6 +19,7 @@ __all__ = [
     "Reconstruction",
     "SceneReconstruction",
     "SparseTensor",
+    "TextMask",
     "Tokens",
     "VoxelGrid",
     "VoxelMask",

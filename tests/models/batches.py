@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -75,6 +76,21 @@ def spectrogram_batch(seed: int) -> Batch:
     }
 
 
+def token_batch(seed: int) -> Batch:
+    """Three packed texts of 12, 3 and 20 tokens between [CLS] and [SEP], some words of several pieces."""
+    generator = torch.Generator().manual_seed(seed)
+    offsets = torch.tensor([0, 12, 15, 35])
+    tokens = torch.randint(104, 160, (35,), generator=generator)
+    tokens[[5, 17]] = 100
+    words = (torch.rand(35, generator=generator) < 0.7).long()
+    for start, end in pairwise(offsets.tolist()):
+        tokens[start], tokens[end - 1] = 101, 102
+        words[start + 1] = 1
+        words[start:end] = words[start:end].cumsum(0) - 1 - words[start]
+        words[start] = words[end - 1] = -1
+    return {"tokens": tokens, "offsets": offsets, "words": words, "index": torch.arange(3)}
+
+
 def lidar_pair_batch(seed: int) -> Batch:
     """:func:`lidar_batch` with earlier frames of 180, 50 and 0 points."""
     generator = torch.Generator().manual_seed(seed + 1000)
@@ -90,6 +106,7 @@ BATCHES: dict[str, Callable[[int], Batch]] = {
     "image": image_batch,
     "video": video_batch,
     "spectrogram": spectrogram_batch,
+    "tokens": token_batch,
 }
 
 

@@ -67,6 +67,47 @@ def test_forbidden_pairs_do_not_meet():
     torch.testing.assert_close(result[1], plain_attention(query[1], key[1], value[1]))
 
 
+def test_packed_rows_see_what_they_are_allowed_of_their_own_sample():
+    layout = packing()
+    query, key, value = torch.randn(3, layout.sample.shape[0], 2, 8, dtype=torch.float64)
+    generator = torch.Generator().manual_seed(0)
+    size = (layout.batch_size, layout.max_length, layout.max_length)
+    allowed = torch.rand(size, generator=generator) < 0.6  # of padding too
+    allowed[:, :, 0] = True
+    result = attention(query, key, value, layout, allowed)
+    for start, end, seen in zip(layout.offsets[:-1].tolist(), layout.offsets[1:].tolist(), allowed):
+        own = (part[None, start:end] for part in (query, key, value))
+        expected = attention(*own, allowed=seen[None, : end - start, : end - start])
+        torch.testing.assert_close(result[start:end], expected[0])
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_dropped_softmax_weights_leave_the_mean(masked):
+    torch.manual_seed(0)
+    rows = torch.randn(3, 5, 2, 4)
+    allowed = torch.ones(3000, 5, 5, dtype=torch.bool) if masked else None
+    draws = attention(*rows.repeat(1, 3000, 1, 1), packing((5,) * 3000), allowed, dropout=0.3).unflatten(0, (3000, 5))
+    assert draws.std(0).min() > 0
+    torch.testing.assert_close(draws.mean(0), attention(*rows, packing((5,))), atol=0.1, rtol=0.1)
+
+
+def test_dropout_of_a_block_is_at_the_end_of_both_branches():
+    block = Block(16, 2, norm="post", dropout=0.4).train()
+    added = []
+    for norm in (block.norm1, block.norm2):
+        norm.register_forward_hook(lambda module, inputs, output: added.append(inputs[0]))
+    x = torch.zeros(4, 50, 16)
+    block(x)
+    for before, after in zip((x, block.norm1(added[0])), added[:2]):
+        assert (after == before).double().mean().item() == pytest.approx(0.4, abs=0.06)
+    assert torch.equal(block.eval()(x), block(x))
+    plain = Block(16, 2, attention_dropout=0.5)
+    torch.manual_seed(0)
+    x = torch.randn(2, 6, 16)
+    assert not torch.equal(plain.train()(x), plain(x))
+    assert torch.equal(plain.eval()(x), plain(x))
+
+
 def test_packed_attention_with_empty_samples():
     layout = packing()
     rows = torch.randn(3, sum(COUNTS), 2, 4)

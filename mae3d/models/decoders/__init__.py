@@ -3,20 +3,26 @@
 from mae3d.models.decoders.append import AppendDecoder
 from mae3d.models.decoders.convolution import ConvDecoder
 from mae3d.models.decoders.dense_occupancy import OccupancyDecoder
+from mae3d.models.decoders.enhanced import EnhancedDecoder
 from mae3d.models.decoders.generative import GenerativeDecoder
 from mae3d.models.decoders.grid import GridDecoder
 from mae3d.models.decoders.in_place import InPlaceDecoder
 from mae3d.models.decoders.sparse_occupancy import OccupancyField, decode_sparse
 from mae3d.models.decoders.sst import SSTDecoder
+from mae3d.models.decoders.words import LexicalHead, WordHead, word_loss
 
 __all__ = [
     "AppendDecoder",
     "ConvDecoder",
+    "EnhancedDecoder",
     "GenerativeDecoder",
     "GridDecoder",
     "InPlaceDecoder",
+    "LexicalHead",
     "OccupancyDecoder",
     "OccupancyField",
     "SSTDecoder",
+    "WordHead",
     "decode_sparse",
+    "word_loss",
 ]

@@ -36,28 +36,31 @@ def attention(
         query: [B, N, H, D], or packed [T, H, D].
         key: Same shape.
         value: Same shape.
-        packing: Layout of packed rows, None for dense ones. Packed rows are never padded.
-        allowed: bool [B, N, N] for dense rows: which keys (last axis) each query sees; every query needs one. None:
-            all.
+        packing: Layout of packed rows, None for dense ones. Packed rows are padded only where ``allowed`` is given and,
+            on a GPU, where ``dropout`` is, which the kernels without padding lack.
+        allowed: bool [B, N, N]: which keys (last axis) each query sees; every query needs one. N is the length of the
+            longest sample for packed rows. None: all.
         bias: [B or 1, H, N, N] for dense rows, added to the scaled similarities; None: nothing.
-        dropout: Rate at which attention weights of dense rows are dropped.
+        dropout: Rate at which attention weights are dropped.
 
     Returns:
         Same shape as ``query``.
 
     Raises:
-        ConfigError: A bias or dropout for packed rows.
+        ConfigError: A bias for packed rows.
     """
     if packing is None:
         heads_first = (x.transpose(1, 2) for x in (query, key, value))
         mask = _additive(query, allowed, bias)
         return F.scaled_dot_product_attention(*heads_first, attn_mask=mask, dropout_p=dropout).transpose(1, 2)
-    if bias is not None or dropout:
-        raise ConfigError("attention: bias and dropout need dense tokens [B, N, C], got packed ones")
+    if bias is not None:
+        raise ConfigError("attention: bias needs dense tokens [B, N, C], got packed ones")
     if query.shape[0] == 0:
         return query
+    if allowed is not None or (dropout and query.is_cuda):
+        return _masked(query, key, value, packing, allowed, dropout)
     if not query.is_cuda:
-        return _per_run(query, key, value, packing)
+        return _per_run(query, key, value, packing, dropout)
     if query.dtype in (torch.float16, torch.bfloat16):
         return _variable_length(query, key, value, packing)
     return _jagged(query, key, value, packing)
@@ -72,13 +75,24 @@ def _additive(query: Tensor, allowed: Tensor | None, bias: Tensor | None) -> Ten
     return bias if mask is None else bias.masked_fill(~mask, -torch.inf)
 
 
-def _per_run(query: Tensor, key: Tensor, value: Tensor, packing: Packing) -> Tensor:
+def _masked(
+    query: Tensor, key: Tensor, value: Tensor, packing: Packing, allowed: Tensor | None, dropout: float
+) -> Tensor:
+    """One dense call over samples padded to the longest; real rows never see padding."""
+    filled = torch.arange(packing.max_length, device=query.device) < packing.offsets.diff()[:, None]  # [B, N]
+    seen = filled[:, None] if allowed is None else allowed & filled[:, None]
+    seen = seen | ~filled[:, :, None]  # padding sees everything: a row without any key has no softmax
+    return packing.unpad(attention(*map(packing.pad, (query, key, value)), allowed=seen, dropout=dropout))
+
+
+def _per_run(query: Tensor, key: Tensor, value: Tensor, packing: Packing, dropout: float) -> Tensor:
     """One dense call per run of samples of equal length: on a CPU faster than padding and than jagged kernels."""
     runs = [(length, samples) for length, samples in packing.runs if length]
     sizes = [length * samples for length, samples in runs]
     results = []
     for (length, samples), *rows in zip(runs, *(x.split(sizes) for x in (query, key, value))):
-        results.append(attention(*(x.unflatten(0, (samples, length)) for x in rows)).flatten(0, 1))
+        heads = (x.unflatten(0, (samples, length)) for x in rows)
+        results.append(attention(*heads, dropout=dropout).flatten(0, 1))
     return torch.cat(results)
 
 
@@ -198,9 +212,12 @@ class Attention(nn.Module):
         ``position``, of the shape of ``x``, is added to what queries and keys are made of, not to the values;
         ``allowed`` and ``bias`` as in :func:`attention`.
         """
-        heads = self._heads(*self._project(x, position))
+        return self._attend(*self._project(x, position), packing, allowed, bias)
+
+    def _attend(self, query: Tensor, key: Tensor, value: Tensor, *layout: Packing | Tensor | None) -> Tensor:
+        """From projected rows [..., C] to the output; ``layout`` is packing, allowed and bias of :func:`attention`."""
         dropout = self.dropout if self.training else 0.0
-        return self.proj(attention(*heads, packing, allowed, bias, dropout).flatten(-2))
+        return self.proj(attention(*self._heads(query, key, value), *layout, dropout=dropout).flatten(-2))
 
     def _heads(self, *rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Queries, keys and values [..., C] -> [..., H, D], so scaled that their dot products are the similarity."""
@@ -239,3 +256,18 @@ class CrossAttention(Attention):
         inputs = (x + position, memory + memory_position, memory)
         query, key, value = (F.linear(*arguments) for arguments in zip(inputs, weights, biases))
         return self.proj(cross_attention(*self._heads(query, key, value), joint).flatten(-2))
+
+
+class MemoryAttention(Attention):
+    """Attention whose keys and values are made of other rows than its queries, of the same layout; names of
+    :class:`Attention`.
+    """
+
+    def forward(
+        self, x: Tensor, memory: Tensor, packing: Packing | None = None, allowed: Tensor | None = None
+    ) -> Tensor:
+        """Rows that ask [B, N, C] or packed [T, C], and rows that are asked, of the same shape -> same shape."""
+        split = x.shape[-1]
+        query = F.linear(x, self.qkv.weight[:split], self.qkv.bias[:split])
+        both = F.linear(memory, self.qkv.weight[split:], self.qkv.bias[split:])
+        return self._attend(query, *both.chunk(2, dim=-1), packing, allowed)

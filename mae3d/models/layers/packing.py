@@ -43,10 +43,14 @@ class Packing:
         return [(length, len(list(run))) for length, run in groupby(self.offsets.diff().tolist())]
 
     @cached_property
+    def places(self) -> Tensor:
+        """int64 [T], number of every row within its sample."""
+        return torch.arange(self.sample.shape[0], device=self.offsets.device) - self.offsets[self.sample]
+
+    @cached_property
     def slot(self) -> Tensor:
         """int64 [T], place b * max_length + i of every row when samples are padded to ``max_length``."""
-        rows = torch.arange(self.sample.shape[0], device=self.offsets.device)
-        return rows - self.offsets[self.sample] + self.sample * self.max_length
+        return self.places + self.sample * self.max_length
 
     def pad(self, rows: Tensor, value: float = 0) -> Tensor:
         """Packed rows [T, ...] -> [B, max_length, ...], ``value`` behind the rows of shorter samples."""

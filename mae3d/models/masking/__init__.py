@@ -9,10 +9,12 @@ from mae3d.models.masking.radial import RadialMasking
 from mae3d.models.masking.random import RandomMasking
 from mae3d.models.masking.time_frequency import TimeFrequencyMasking
 from mae3d.models.masking.voxels import VoxelMasking
+from mae3d.models.masking.words import EnhancedMasking
 
 __all__ = [
     "BlockMasking",
     "BlockwiseMasking",
+    "EnhancedMasking",
     "MultiBlockMasking",
     "OccupancyMasking",
     "PackedMasking",

@@ -18,6 +18,7 @@ from mae3d.models.methods.data2vec2_image import (
     data2vec2_image_tiny,
 )
 from mae3d.models.methods.dit3d import DiT3D, dit3d_b, dit3d_l, dit3d_s, dit3d_test, dit3d_xl
+from mae3d.models.methods.dup_mae import DupMAE, dup_mae_base, dup_mae_test, dup_mae_tiny
 from mae3d.models.methods.fastdit3d import (
     FastDiT3D,
     fastdit3d_b,
@@ -41,6 +42,7 @@ from mae3d.models.methods.r_mae import (
     r_mae_two_stage,
     r_mae_two_stage_test,
 )
+from mae3d.models.methods.retro_mae import RetroMAE, WordPrediction, retro_mae_base, retro_mae_test, retro_mae_tiny
 from mae3d.models.methods.t_mae import TMAE, t_mae_once, t_mae_test, t_mae_tiny, t_mae_waymo
 from mae3d.models.methods.videomae import (
     VideoMAE,
@@ -71,13 +73,16 @@ __all__ = [
     "Data2Vec2",
     "Data2Vec2Image",
     "DiT3D",
+    "DupMAE",
     "FastDiT3D",
     "FeaturePrediction",
     "MaskedAutoencoder",
     "MaskedPrediction",
     "PointMAE",
+    "RetroMAE",
     "VideoMAE",
     "VoxelMAE",
+    "WordPrediction",
     "audio_mae_base",
     "audio_mae_large",
     "audio_mae_small",
@@ -93,6 +98,9 @@ __all__ = [
     "dit3d_s",
     "dit3d_test",
     "dit3d_xl",
+    "dup_mae_base",
+    "dup_mae_test",
+    "dup_mae_tiny",
     "fastdit3d_b",
     "fastdit3d_l",
     "fastdit3d_s",
@@ -126,6 +134,9 @@ __all__ = [
     "r_mae_test",
     "r_mae_two_stage",
     "r_mae_two_stage_test",
+    "retro_mae_base",
+    "retro_mae_test",
+    "retro_mae_tiny",
     "t_mae_once",
     "t_mae_test",
     "t_mae_tiny",

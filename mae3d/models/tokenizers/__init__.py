@@ -5,6 +5,7 @@ from mae3d.models.tokenizers.hard_voxels import HardVoxelTokenizer
 from mae3d.models.tokenizers.patches import PatchTokenizer, grid_coordinates, patchify, unpatchify
 from mae3d.models.tokenizers.pillar_mlp import PillarMlp
 from mae3d.models.tokenizers.point_patches import MiniPointNet, PointPatches, PointPatchTokenizer, cut_patches
+from mae3d.models.tokenizers.token_ids import TokenEmbedding
 from mae3d.models.tokenizers.voxel_patches import VoxelPatchTokenizer
 from mae3d.models.tokenizers.voxels import DynamicVFE, MeanVFE, VoxelTokenizer
 
@@ -19,6 +20,7 @@ __all__ = [
     "PillarMlp",
     "PointPatchTokenizer",
     "PointPatches",
+    "TokenEmbedding",
     "VoxelPatchTokenizer",
     "VoxelTokenizer",
     "cut_patches",
