@@ -53,6 +53,11 @@ def test_files_of_photographs_are_refused():
         )
 
 
+def test_an_image_file_of_one_channel_is_mae_s():
+    square = oracle.audio_mae_state(32, 2, 24, 2, patch=4, count=16)
+    assert convert("mae", square).layout.kind == "pretrain"
+
+
 def test_fine_tuning_takes_the_encoder_and_cuts_the_positions(tmp_path):
     torch.save({"model": WINDOWS, "epoch": 31}, tmp_path / "pretrained.pth")
     for frames in (64, 32):

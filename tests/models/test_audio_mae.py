@@ -12,6 +12,7 @@ from mae3d.models.layers import GridPositions, ShiftedWindows
 from mae3d.models.masking import RandomMasking, TimeFrequencyMasking
 from mae3d.models.methods import AudioMAE, audio_mae_base, audio_mae_test
 from mae3d.models.methods.audio_mae import position_table
+from mae3d.models.targets import PixelTarget
 from mae3d.models.tokenizers.patches import grid_coordinates
 from mae3d.structures import Mask, Tokens
 from tests.oracles import audio_mae as oracle
@@ -315,3 +316,5 @@ def test_wrong_options_are_named():
     ):
         with pytest.raises(ConfigError, match=message):
             audio_mae_test(**wrong)
+    with pytest.raises(ConfigError, match="mean of 1 channels, got"):
+        PixelTarget((4, 4), 1)  # three numbers, those of photographs

@@ -213,8 +213,8 @@ def audio_mae_large(**overrides: Any) -> AudioMAE:
 
 @MODELS.register_module()
 def audio_mae_tiny(**overrides: Any) -> AudioMAE:
-    """Width 128, 4 + 4 blocks on one second of 64 mel bins in patches of 8: trains on a CPU."""
-    small = {"frames": 96, "bins": 64, "patch_size": 8, "embed_dim": 128, "depth": 4, "num_heads": 4}
+    """Width 128, 4 + 4 blocks on 64 frames of 64 mel bins in patches of 8: trains on a CPU."""
+    small = {"frames": 64, "bins": 64, "patch_size": 8, "embed_dim": 128, "depth": 4, "num_heads": 4}
     return AudioMAE(**{**small, "decoder_dim": 64, "decoder_depth": 4, "decoder_num_heads": 4, **overrides})
 
 
