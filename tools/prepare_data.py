@@ -20,7 +20,7 @@
     python tools/prepare_data.py simulated-drives --root data --layouts nuscenes kitti once --scenes 8 2
     python tools/prepare_data.py text --root data/wikipedia --documents data/wikipedia/documents --block-length 510
     python tools/prepare_data.py text --root data/own --documents data/own.jsonl --train-vocabulary 8000
-    python tools/prepare_data.py sts --root data/sts --pairs data/stsb_en_train.csv --train-vocabulary 4000
+    python tools/prepare_data.py sts --root data/sts --pairs data/stsb_en_train.csv --train-vocabulary 2000
 
 Exits with 1 where something is missing or damaged. An interrupted build goes on where it stopped.
 """
@@ -352,7 +352,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
             command.add_argument("--across-documents", action="store_true", help="blocks go on with the next document")
         if name == "sts":
             command.add_argument("--pairs", type=Path, required=True, help="table of sentence, sentence, score")
-            command.add_argument("--train-vocabulary", type=int, default=4000, metavar="SIZE", help="entries")
+            command.add_argument("--train-vocabulary", type=int, default=2000, metavar="SIZE", help="entries")
         if name == "p3p":
             kinds = ("files", "depth-anything", "brightness")
             command.add_argument("--depth", choices=kinds, default="files", help="where missing depth files come from")

@@ -9,6 +9,8 @@ from mae3d.evaluation.linear_svm import PROTOCOLS, LinearSVM, SvmAccuracy, SvmPr
 from mae3d.evaluation.nuscenes_frames import NuScenesMetric
 from mae3d.evaluation.once_detection import OnceMetric
 from mae3d.evaluation.part_iou import PartIoU
+from mae3d.evaluation.retrieval import RetrievalMetric
+from mae3d.evaluation.similarity import SimilarityCorrelation
 from mae3d.evaluation.waymo_frames import WaymoMetric
 
 __all__ = [
@@ -22,6 +24,8 @@ __all__ = [
     "NuScenesMetric",
     "OnceMetric",
     "PartIoU",
+    "RetrievalMetric",
+    "SimilarityCorrelation",
     "SvmAccuracy",
     "SvmProtocol",
     "VotedAccuracy",

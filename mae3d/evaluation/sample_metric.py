@@ -25,6 +25,8 @@ class SampleMetric(BaseMetric):
 
     fields: tuple[str, ...] = ()
     """What every prediction must hold."""
+    optional: tuple[str, ...] = ()
+    """What is taken along where predictions hold it."""
 
     def __init__(self, prefix: str | None = None, collect_device: str = "cpu") -> None:
         super().__init__(collect_device=collect_device, prefix=prefix)
@@ -42,7 +44,8 @@ class SampleMetric(BaseMetric):
                     f"{type(self).__name__} needs {', '.join(self.fields)} of every sample, got {sorted(sample)}; "
                     f"the model's predict mode must give {', '.join(missing)}"
                 )
-            self.results.append(self.summarize({name: sample[name].detach().cpu() for name in self.fields}))
+            present = [name for name in (*self.fields, *self.optional) if name in sample]
+            self.results.append(self.summarize({name: sample[name].detach().cpu() for name in present}))
 
     def compute(self) -> dict[str, float]:
         """Results over everything processed so far in this process."""

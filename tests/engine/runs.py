@@ -8,7 +8,7 @@ import os
 import runpy
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -90,6 +90,16 @@ def run_processes(*arguments: str, processes: int = 2) -> str:
     results = [one.finish() for one in ranks]
     assert all(status == 0 for status, _ in results), "\n".join(output[-4000:] for _, output in results)
     return results[0][1]
+
+
+def in_processes(function: Callable[..., None], processes: int, *arguments) -> None:
+    """Call ``function(rank, processes, *arguments)`` in processes of their own, and wait for all of them."""
+    started = [_SERVER.Process(target=function, args=(rank, processes, *arguments)) for rank in range(processes)]
+    for process in started:
+        process.start()
+    for process in started:
+        process.join(_PATIENCE)
+    assert [process.exitcode for process in started] == [0] * processes
 
 
 def free_port() -> int:

@@ -12,6 +12,7 @@ from mae3d.engine.optim import (
     PrecisionOptimWrapper,
     TransformerOptimConstructor,
     WarmupCosineLR,
+    WarmupLinearLR,
     scale_learning_rate,
 )
 from mae3d.engine.optim.groups import is_decayed
@@ -30,6 +31,27 @@ def trace(epochs, peak=1e-3, **options):
         optimizer.step()
         schedule.step()
     return rates
+
+
+def test_linear_schedule_is_that_of_transformers():
+    transformers = pytest.importorskip("transformers", reason="the oracle transformers is not installed")
+    rates = []
+    for kind in ("ours", "theirs"):
+        optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1e-3)
+        if kind == "ours":
+            schedule = WarmupLinearLR.build_iter_from_epoch(optimizer, warmup_ratio=0.15, end=3, epoch_length=11)
+        else:
+            schedule = transformers.get_linear_schedule_with_warmup(optimizer, math.ceil(0.15 * 33), 33)
+        values = []
+        for _ in range(34):
+            values.append(optimizer.param_groups[0]["lr"])
+            optimizer.step()
+            schedule.step()
+        rates.append(values)
+    assert rates[0][:33] == pytest.approx(rates[1][:33], abs=1e-12)
+    assert rates[0][0] == 0.0
+    with pytest.raises(ConfigError, match="warmup_ratio must be in"):
+        WarmupLinearLR(optimizer, warmup_ratio=1.0)
 
 
 def published(epoch, peak=1e-3, total=300, low=1e-6):

@@ -91,6 +91,20 @@ def token_batch(seed: int) -> Batch:
     return {"tokens": tokens, "offsets": offsets, "words": words, "index": torch.arange(3)}
 
 
+def text_pair_batch(seed: int) -> Batch:
+    """Three queries with two passages each, scored by a teacher and by people."""
+    first, second, third = (token_batch(seed + step) for step in (0, 100, 200))
+    return {
+        "query_tokens": first["tokens"],
+        "query_offsets": first["offsets"],
+        "passage_tokens": torch.cat((second["tokens"], third["tokens"])),
+        "passage_offsets": torch.cat((second["offsets"], third["offsets"][1:] + 35)),
+        "teacher_scores": torch.tensor([[3.0, 1.0], [2.0, -1.0], [0.5, 0.0]]),
+        "score": torch.tensor([5.0, 2.5, 0.0]),
+        "index": torch.arange(3),
+    }
+
+
 def lidar_pair_batch(seed: int) -> Batch:
     """:func:`lidar_batch` with earlier frames of 180, 50 and 0 points."""
     generator = torch.Generator().manual_seed(seed + 1000)
@@ -107,6 +121,7 @@ BATCHES: dict[str, Callable[[int], Batch]] = {
     "video": video_batch,
     "spectrogram": spectrogram_batch,
     "tokens": token_batch,
+    "text_pairs": text_pair_batch,
 }
 
 

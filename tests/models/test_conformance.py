@@ -183,7 +183,7 @@ def test_encoder_compiles_without_a_break(name):
     model = build(name).eval()
     batch = example_batch(model)
     expected = loss_of(model, batch)
-    if "offsets" in batch:
+    if any(field.endswith("offsets") for field in batch):
         pytest.skip("packed attention reads the lengths of the samples back from the device")
     if hasattr(model, "token_masking"):
         model.token_masking = None  # visible sets are packed, see above

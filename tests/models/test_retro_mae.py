@@ -281,6 +281,21 @@ def test_scores_in_chunks():
     assert word_loss(lambda part: part @ weight.T, rows[:0], words[:0]).item() == 0.0
 
 
+@pytest.mark.parametrize("chunk", [1, 16, 1000])
+def test_bags_in_groups_of_texts(chunk):
+    latents, batch = bag_case()
+    most = []
+
+    def scores(rows):
+        most.append(len(rows))
+        return rows
+
+    pooled = LexicalHead(chunk=chunk).pool(scores, latents, batch["offsets"])
+    for row, (start, end) in zip(pooled, pairwise(batch["offsets"].tolist())):
+        assert torch.equal(row, latents[start + 1 : end].amax(0))
+    assert most == {1: [12, 3, 20], 16: [15, 20], 1000: [35]}[chunk]
+
+
 def test_no_more_scores_than_a_chunk_exist():
     seen = []
 

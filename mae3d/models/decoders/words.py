@@ -64,6 +64,17 @@ def word_loss(scores: Scores, rows: Tensor, words: Tensor, chunk: int = 4096) ->
     return sum(checkpoint(one, *part, use_reentrant=False) for part in parts) / len(rows)
 
 
+def _groups(counts: list[int], most: int) -> list[list[int]]:
+    """Neighbouring texts, by their numbers of tokens, in groups of at most ``most`` tokens or of one text."""
+    groups: list[list[int]] = []
+    for count in counts:
+        if groups and sum(groups[-1]) + count <= most:
+            groups[-1].append(count)
+        else:
+            groups.append([count])
+    return groups
+
+
 @MODELS.register_module()
 class LexicalHead(nn.Module):
     """A text's bag of words, read from its latents by the masked-language head: a decoder without parameters.
@@ -75,6 +86,7 @@ class LexicalHead(nn.Module):
             a text with repeats add up to less than 1 (DupMAE's code); "unique", 1 over the number of different words.
         drop_ids: Words with an id up to this one are no targets; None keeps all. BERT's ids up to 998 are special or
             unused.
+        chunk: Tokens whose scores exist at a time; those of one text always do.
     """
 
     def __init__(
@@ -82,6 +94,7 @@ class LexicalHead(nn.Module):
         pooling: Literal["max", "cls"] = "max",
         weights: Literal["length", "unique"] = "length",
         drop_ids: int | None = None,
+        chunk: int = 4096,
     ) -> None:
         super().__init__()
         if pooling not in ("max", "cls") or weights not in ("length", "unique"):
@@ -89,20 +102,22 @@ class LexicalHead(nn.Module):
                 'LexicalHead: pooling must be "max" or "cls" and weights "length" or "unique", got '
                 f"{pooling!r} and {weights!r}"
             )
-        self.pooling, self.weights, self.drop_ids = pooling, weights, drop_ids
+        self.pooling, self.weights, self.drop_ids, self.chunk = pooling, weights, drop_ids, chunk
 
     def pool(self, scores: Scores, latents: Tensor, offsets: Tensor) -> Tensor:
         """Scores of all words for each text [B, V], from packed latents [T, C]."""
         if self.pooling == "cls":
             return scores(latents[offsets[:-1]])
 
-        def largest(rows: Tensor) -> Tensor:
-            return scores(rows).max(dim=0).values  # one position per word gets the gradient
+        def largest(rows: Tensor, counts: list[int]) -> Tensor:
+            texts = scores(rows).split(counts)
+            return torch.stack([text[1:].max(dim=0).values for text in texts])  # one position a word gets the gradient
 
-        texts = latents.split(offsets.diff().tolist())
+        groups = _groups(offsets.diff().tolist(), self.chunk)
+        rows = latents.split([sum(counts) for counts in groups])
         if not torch.is_grad_enabled():
-            return torch.stack([largest(rows[1:]) for rows in texts])
-        return torch.stack([checkpoint(largest, rows[1:], use_reentrant=False) for rows in texts])
+            return torch.cat([largest(*part) for part in zip(rows, groups)])
+        return torch.cat([checkpoint(largest, *part, use_reentrant=False) for part in zip(rows, groups)])
 
     def targets(self, tokens: Tensor, offsets: Tensor, vocab_size: int, dtype: torch.dtype = torch.float32) -> Tensor:
         """Weights of the words of packed texts [B, V]; the special tokens at both ends do not count."""

@@ -1,6 +1,13 @@
 """Heads: what is learned downstream of a pre-trained encoder."""
 
 from mae3d.models.heads.audio import AudioMAEClassifier, audio_mae_classifier_test
+from mae3d.models.heads.bi_encoder import (
+    BiEncoder,
+    LexicalBiEncoder,
+    bi_encoder_test,
+    bi_encoder_tiny,
+    lexical_bi_encoder_test,
+)
 from mae3d.models.heads.classification import PointClassifier, classification_head
 from mae3d.models.heads.detection import AnchorHead, CenterHead, Detector
 from mae3d.models.heads.p3p import P3PClassifier, p3p_classifier_test
@@ -26,9 +33,11 @@ from mae3d.models.heads.voting import Voting
 __all__ = [
     "AnchorHead",
     "AudioMAEClassifier",
+    "BiEncoder",
     "CenterHead",
     "Data2Vec2Classifier",
     "Detector",
+    "LexicalBiEncoder",
     "MAEClassifier",
     "MAESTClassifier",
     "P3PClassifier",
@@ -40,8 +49,11 @@ __all__ = [
     "VideoMAEClassifier",
     "Voting",
     "audio_mae_classifier_test",
+    "bi_encoder_test",
+    "bi_encoder_tiny",
     "classification_head",
     "data2vec2_classifier_test",
+    "lexical_bi_encoder_test",
     "mae_classifier_test",
     "p3p_classifier_test",
     "point_mae_classifier_test",

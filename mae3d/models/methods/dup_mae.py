@@ -7,7 +7,7 @@
 
 Parent: :class:`RetroMAE`. The paper sums over the different words of a text; the code, followed here, divides that by
 the number of tokens, repeats counted (``bag_weights="unique"`` divides by the number of different words). The scores of
-a text exist while its maximum is taken, never those of a batch.
+some texts exist while their maxima are taken, never those of a batch.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class DupMAE(RetroMAE):
         **options: Any,
     ) -> None:
         super().__init__(query_embedding=query_embedding, gradient_checkpointing=gradient_checkpointing, **options)
-        self.bag = LexicalHead("max", bag_weights)
+        self.bag = LexicalHead("max", bag_weights, chunk=self.chunk)
         self.bag_weight = bag_weight
 
     def further_losses(self, latents: Tensor, tokens: Tensor, offsets: Tensor) -> dict[str, Tensor]:
@@ -61,7 +61,7 @@ def dup_mae_base(**overrides: Any) -> DupMAE:
 
 @MODELS.register_module()
 def dup_mae_tiny(**overrides: Any) -> DupMAE:
-    """Width 128, 4 blocks, 4,000 words: trains on a CPU."""
+    """Width 96, 2 blocks, 2,000 words: trains on a CPU."""
     return DupMAE(**{**TINY, **overrides})
 
 
