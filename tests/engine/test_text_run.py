@@ -44,7 +44,7 @@ def test_pretraining_fine_tuning_retrieval(sts, tmp_path):
         *(f"{kind}_dataloader.{vocabulary}" for kind in ("train", "val")),
         *(f"{kind}_dataloader.dataset.path={sts / 'pairs.csv'}" for kind in ("train", "val")),
     )
-    assert "21 tensors loaded, 0 new" in output
+    assert "17 tensors loaded, 0 new" in output
     assert re.search(r"similarity/spearman: -?[01]\.\d+", output)
     texts = [f"{WORDS[n]} {WORDS[n + 1]}" for n in range(8)]
     (tmp_path / "set" / "qrels").mkdir(parents=True)
@@ -61,6 +61,4 @@ def test_pretraining_fine_tuning_retrieval(sts, tmp_path):
         *("test_dataloader.num_workers=0", "model.similarity=cosine"),
         tool="tools/test.py",
     )
-    assert re.search(r"retrieval/mrr@10 1\.0000, retrieval/ndcg@10 1\.0000, retrieval/recall@100 1\.0000", output), (
-        output
-    )
+    assert "retrieval/mrr@10 1.0000, retrieval/ndcg@10 1.0000, retrieval/recall@100 1.0000" in output
