@@ -34,6 +34,7 @@ class KeyMap:
 
     def __init__(self, rules: Sequence[Rule]) -> None:
         self.rules = tuple(rules)
+        self._by_prefix = {side: {getattr(rule, side): rule for rule in rules} for side in ("official", "ours")}
         for side in ("official", "ours"):
             prefixes = [getattr(rule, side) for rule in rules]
             if len(set(prefixes)) != len(prefixes):
@@ -70,10 +71,10 @@ class KeyMap:
         return result
 
     def _find(self, name: str, side: str) -> Rule | None:
-        fitting = [
-            rule for rule in self.rules if name == getattr(rule, side) or name.startswith(getattr(rule, side) + ".")
-        ]
-        return max(fitting, key=lambda rule: len(getattr(rule, side)), default=None)
+        prefix = name
+        while prefix and prefix not in self._by_prefix[side]:
+            prefix = prefix.rpartition(".")[0]
+        return self._by_prefix[side].get(prefix)
 
 
 def listing(names: Sequence[str], limit: int = 8) -> str:

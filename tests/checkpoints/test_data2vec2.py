@@ -10,14 +10,23 @@ import torch
 from mae3d.checkpoints import convert, export, load_pretrained, load_weights
 from mae3d.errors import CheckpointError
 from mae3d.models.heads import Data2Vec2Classifier
-from mae3d.models.methods import data2vec2_image_base
+from mae3d.models.methods import data2vec2_audio_base, data2vec2_image_base, data2vec2_text_base
 from tests.oracles import data2vec2 as oracle
 from tests.oracles import data2vec2_states as states
 
 DECODER = {"dim": 24, "layers": 3, "kernel": 3, "groups": 4}
 IMAGE = states.image_state(64, 2, 10, patch=8, side=4, decoder=DECODER)
+AUDIO = states.audio_state(
+    32, 8, 16, 2, [(16, 10), (16, 3)], (3, 5, 4), {"dim": 16, "layers": 2, "kernel": 5, "groups": 4}
+)
+TEXT = states.text_state(32, 3, 50, 20, {"dim": 16, "layers": 2, "kernel": 5})
 ENCODER = {"image_size": 32, "patch_size": 8, "embed_dim": 64, "depth": 12, "num_heads": 1}
-FILES = {"pretrain_image": IMAGE, "fine_tune_image": states.image_classifier_state(IMAGE, 5)}
+FILES = {
+    "pretrain_image": IMAGE,
+    "fine_tune_image": states.image_classifier_state(IMAGE, 5),
+    "pretrain_audio": AUDIO,
+    "pretrain_text": TEXT,
+}
 
 
 @pytest.mark.parametrize("kind", FILES)
@@ -42,11 +51,16 @@ def test_the_modality_s_own_blocks_come_first():
     assert torch.equal(ours["encoder.blocks.1.mlp.fc1.weight"], IMAGE[own])
     assert torch.equal(ours["encoder.blocks.2.mlp.fc1.weight"], IMAGE["blocks.0.mlp.fc1.weight"])
     assert torch.equal(ours["teacher.model.encoder.blocks.11.norm2.bias"], IMAGE["_ema.blocks.9.norm2.bias"])
+    sound = convert("data2vec2", AUDIO).state
+    assert torch.equal(sound["encoder.blocks.8.norm1.bias"], AUDIO["blocks.0.norm1.bias"])
+    words = convert("data2vec2", TEXT).state
+    assert torch.equal(words["teacher.model.encoder.blocks.2.norm1.bias"], TEXT["_ema.2.norm1.bias"])
 
 
 def test_published_files_have_the_tensors_of_the_specification():
     with torch.device("meta"):
-        image = data2vec2_image_base().state_dict()
+        image, audio = data2vec2_image_base().state_dict(), data2vec2_audio_base().state_dict()
+        text = data2vec2_text_base().state_dict()
     official = {name: list(value.shape) for name, value in export("data2vec2", image).state.items()}
     place = "modality_encoders.IMAGE."
     expected = {
@@ -62,10 +76,38 @@ def test_published_files_have_the_tensors_of_the_specification():
     assert "blocks.10.attn.qkv.weight" not in official
     assert sum(name.startswith("_ema.") for name in official) == 150
     assert len(official) - 150 == 150 + 2 * 6 + 2  # the student has a decoder besides
+    official = {name: list(value.shape) for name, value in export("data2vec2", audio).state.items()}
+    place = "modality_encoders.AUDIO."
+    expected = {
+        f"{place}alibi_scale": [1, 1, 12, 1, 1],
+        f"{place}local_encoder.conv_layers.0.0.weight": [512, 1, 10],
+        f"{place}local_encoder.conv_layers.6.2.1.bias": [512],
+        f"{place}project_features.1.weight": [512],
+        f"{place}project_features.2.weight": [768, 512],
+        f"{place}relative_positional_encoder.5.0.weight": [768, 48, 19],
+        f"{place}context_encoder.norm.weight": [768],
+        f"{place}decoder.blocks.0.0.weight": [384, 48, 7],
+        f"_ema.{place}relative_positional_encoder.5.0.weight": [768, 48, 19],
+    }
+    assert {name: official.get(name) for name in expected} == expected
+    assert not [name for name in official if name.startswith("_ema") and "local_encoder" in name]
+    official = {name: list(value.shape) for name, value in export("data2vec2", text).state.items()}
+    place = "modality_encoders.TEXT."
+    expected = {
+        f"{place}local_encoder.embed_positions.weight": [514, 768],
+        f"{place}decoder.proj.0.weight": [1536, 768],
+        f"{place}decoder.proj.2.weight": [768, 1536],
+        "_ema.0.norm1.weight": [768],
+    }
+    assert {name: official.get(name) for name in expected} == expected
 
 
 def test_older_names_are_read():
     place = "modality_encoders.IMAGE."
+    flat = {name: v.squeeze(0) if name.endswith("alibi_scale") else v for name, v in AUDIO.items()}
+    assert flat["modality_encoders.AUDIO.alibi_scale"].dim() == 4
+    scale = convert("data2vec2", flat).state["attention_bias.scale"]
+    assert torch.equal(scale, AUDIO["modality_encoders.AUDIO.alibi_scale"].flatten())
     renamed = {
         name.replace(".fixed_positional_encoder.positions", ".positional_encoder.pos_embed"): value
         for name, value in IMAGE.items()

@@ -105,6 +105,13 @@ def text_pair_batch(seed: int) -> Batch:
     }
 
 
+def waveform_batch(seed: int) -> Batch:
+    """Three sounds of 600 samples with a class."""
+    generator = torch.Generator().manual_seed(seed)
+    waveform = torch.randn(3, 600, generator=generator)
+    return {"waveform": waveform, "label": torch.tensor([0, 1, 2]), "index": torch.arange(3)}
+
+
 def lidar_pair_batch(seed: int) -> Batch:
     """:func:`lidar_batch` with earlier frames of 180, 50 and 0 points."""
     generator = torch.Generator().manual_seed(seed + 1000)
@@ -120,6 +127,7 @@ BATCHES: dict[str, Callable[[int], Batch]] = {
     "image": image_batch,
     "video": video_batch,
     "spectrogram": spectrogram_batch,
+    "waveform": waveform_batch,
     "tokens": token_batch,
     "text_pairs": text_pair_batch,
 }

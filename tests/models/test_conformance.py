@@ -104,7 +104,7 @@ def test_loss_falls_in_a_few_steps(name):
 def test_masks_are_exact(pretraining):
     model = build(pretraining)
     if model.modality == "tokens":
-        pytest.skip("hides whole words: tests/models/test_word_masking.py counts")
+        pytest.skip("text is packed: tests of its own count")
     tokens = model.tokenizer(*inputs(model, example_batch(model)).values())
     mask = model.masking(tokens, torch.Generator().manual_seed(0))
     if isinstance(mask, VoxelMask):  # ragged: tests/models/test_voxel_masking.py counts

@@ -99,6 +99,8 @@ def decode(latents: Tensor, removed: Tensor, order: Tensor, state: State, name: 
         convolution = F.conv1d if side is None else F.conv2d
         groups, kernel = x.shape[1] // weight.shape[1], weight.shape[2]
         y = convolution(x, weight, bias, padding=kernel // 2, groups=groups)
+        for axis in range(2, y.dim()):
+            y = y.narrow(axis, 0, x.shape[axis])  # an even kernel gives one more
         y = F.gelu(F.layer_norm(y.movedim(1, -1), y.shape[1:2]).movedim(-1, 1))
         x = x + y if residual and x.shape == y.shape else y
         index += 1
@@ -141,7 +143,8 @@ def contextualize(
             bias = torch.stack([one[:, row][:, :, row] for one, row in zip(bias, kept)])
     if f"{place}.extra_tokens" in state:
         x = torch.cat([state[f"{place}.extra_tokens"].expand(len(x), -1, -1), x], 1)
-    x = layer_norm(x, state, f"{place}.context_encoder.norm", eps)
+    if f"{place}.context_encoder.norm.weight" in state:
+        x = layer_norm(x, state, f"{place}.context_encoder.norm", eps)
     x, _ = run(x, state, f"{place}.context_encoder.blocks.", heads, eps, bias, padding)
     return {"x": x, "bias": bias, "padding": padding, "order": order}
 
@@ -185,3 +188,57 @@ def image_classifier(images: Tensor, state: State, heads: int, eps: float = 1e-6
     given = contextualize(image_features(images, inner), inner, "modality_encoders.IMAGE", heads, eps, None)
     x, _ = run(given["x"], inner, "blocks.", heads, eps)
     return linear(layer_norm(x[:, 1:].mean(1), state, "fc_norm", 1e-6), state, "head")
+
+
+def sound_features(waveforms: Tensor, strides: list[int], state: State) -> Tensor:
+    place = "modality_encoders.AUDIO"
+    x = waveforms.unsqueeze(1)
+    for index, stride in enumerate(strides):
+        x = F.conv1d(x, state[f"{place}.local_encoder.conv_layers.{index}.0.weight"], stride=stride).transpose(1, 2)
+        x = F.gelu(layer_norm(x, state, f"{place}.local_encoder.conv_layers.{index}.2.1", 1e-5).transpose(1, 2))
+    x = layer_norm(x.transpose(1, 2), state, f"{place}.project_features.1", 1e-5)
+    return linear(x, state, f"{place}.project_features.2")
+
+
+def audio(
+    waveforms: Tensor, strides: list[int], removed: Tensor, state: State, heads: int, last: int, eps: float = 1e-5
+) -> dict[str, Tensor]:
+    """As :func:`image`; the teacher takes the student's local features."""
+    place = "modality_encoders.AUDIO"
+    teacher = {name.removeprefix("_ema."): value for name, value in state.items() if name.startswith("_ema.")}
+    local = sound_features(waveforms, strides, state)
+    given = contextualize(local, state, place, heads, eps, removed)
+    latents, _ = run(given["x"], state, "blocks.", heads, eps, given["bias"])
+    seen = contextualize(local, teacher, place, heads, eps, None)
+    _, branches = run(seen["x"], teacher, "blocks.", heads, eps, seen["bias"])
+    y = make_targets(branches, last, "instance", "none").detach()
+    prediction = decode(latents, removed, given["order"], state, f"{place}.decoder", None, True)
+    error = ((prediction - y.repeat_interleave(len(removed) // len(y), 0)) ** 2)[removed] / math.sqrt(y.shape[-1])
+    return {"regression": error.sum() / removed.sum(), "target": y, "prediction": prediction, "latents": latents}
+
+
+def text(
+    ids: Tensor,
+    removed: Tensor,
+    state: State,
+    heads: int,
+    last: int,
+    norms: tuple[str, str],
+    pad: int = 1,
+    eps: float = 1e-5,
+) -> dict[str, Tensor]:
+    """``ids`` [B, N], padded; the teacher is a list of blocks behind the student's embedding."""
+    place = "modality_encoders.TEXT"
+    filled = ids != pad
+    places = filled.long().cumsum(1) * filled + pad
+    x = state[f"{place}.local_encoder.embed_tokens.weight"][ids]
+    x = x + state[f"{place}.local_encoder.embed_positions.weight"][places]
+    local = layer_norm(x, state, f"{place}.local_encoder.layernorm_embedding", 1e-5)
+    padding = None if filled.all() else ~filled
+    given = contextualize(local, state, place, heads, eps, removed, padding)
+    latents, _ = run(given["x"], state, "blocks.", heads, eps, None, given["padding"])
+    _, branches = run(local, state, "_ema.", heads, eps, None, padding)
+    y = make_targets(branches, last, *norms).detach()
+    prediction = decode(latents, removed, given["order"], state, f"{place}.decoder", None, False)
+    error = ((prediction - y.repeat_interleave(len(removed) // len(y), 0)) ** 2)[removed]
+    return {"regression": error.sum() / removed.sum(), "target": y, "prediction": prediction, "latents": latents}

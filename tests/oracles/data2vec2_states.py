@@ -54,3 +54,52 @@ def image_classifier_state(pretrained: State, classes: int, seed: int = 5) -> St
     fill.linear("head", width, classes)
     kept = {n: v for n, v in pretrained.items() if not n.startswith("_ema") and ".decoder." not in n}
     return {**{f"model.{name}": value for name, value in kept.items()}, **fill.state}
+
+
+def audio_state(
+    width: int,
+    prenet: int,
+    depth: int,
+    heads: int,
+    layers: list[tuple[int, int]],
+    positions: tuple[int, int, int],
+    decoder: dict[str, int],
+    seed: int = 0,
+) -> State:
+    """``layers``: (channels, kernel) of the extractor; ``positions``: number, kernel and groups of convolutions."""
+    fill, place = Filler(seed), "modality_encoders.AUDIO"
+    fill.add(f"{place}.alibi_scale", 1, 1, heads, 1, 1, scale=0.5, shift=0.5)
+    before = 1
+    for index, (channels, kernel) in enumerate(layers):
+        name = f"{place}.local_encoder.conv_layers.{index}"
+        fill.add(f"{name}.0.weight", channels, before, kernel, scale=(before * kernel) ** -0.5)
+        fill.norm(f"{name}.2.1", channels)
+        before = channels
+    fill.norm(f"{place}.project_features.1", before)
+    fill.linear(f"{place}.project_features.2", before, width)
+    number, kernel, groups = positions
+    convolutions(fill, "positions", [width] * (number + 1), (kernel,), groups)
+    for name in [name for name in fill.state if name.startswith("positions.")]:
+        index, rest = name.removeprefix("positions.").split(".", 1)
+        fill.state[f"{place}.relative_positional_encoder.{int(index) + 1}.{rest}"] = fill.state.pop(name)
+    fill.blocks(f"{place}.context_encoder.blocks", width, prenet, "fused")
+    fill.norm(f"{place}.context_encoder.norm", width)
+    widths = [width] + [decoder["dim"]] * decoder["layers"]
+    convolutions(fill, f"{place}.decoder.blocks", widths, (decoder["kernel"],), decoder["groups"])
+    fill.linear(f"{place}.decoder.proj", decoder["dim"], width)
+    fill.blocks("blocks", width, depth, "fused")
+    return with_teacher(fill.state, ("decoder", "local_encoder", "project_features"), seed + 1)
+
+
+def text_state(width: int, depth: int, words: int, length: int, decoder: dict[str, int], seed: int = 0) -> State:
+    fill, place = Filler(seed), "modality_encoders.TEXT"
+    fill.add(f"{place}.local_encoder.embed_tokens.weight", words, width)
+    fill.add(f"{place}.local_encoder.embed_positions.weight", length + 2, width)
+    fill.norm(f"{place}.local_encoder.layernorm_embedding", width)
+    widths = [width] + [decoder["dim"]] * decoder["layers"]
+    convolutions(fill, f"{place}.decoder.blocks", widths, (decoder["kernel"],), 1)
+    fill.linear(f"{place}.decoder.proj.0", decoder["dim"], 2 * decoder["dim"])
+    fill.linear(f"{place}.decoder.proj.2", 2 * decoder["dim"], width)
+    fill.blocks("blocks", width, depth, "fused")
+    every = with_teacher(fill.state, ("modality_encoders",), seed + 1)
+    return {name.replace("_ema.blocks.", "_ema."): value for name, value in every.items()}

@@ -9,6 +9,13 @@ from mae3d.models.methods.audio_mae import (
     audio_mae_tiny,
 )
 from mae3d.models.methods.data2vec2 import Data2Vec2, FeaturePrediction
+from mae3d.models.methods.data2vec2_audio import (
+    Data2Vec2Audio,
+    data2vec2_audio_base,
+    data2vec2_audio_large,
+    data2vec2_audio_test,
+    data2vec2_audio_tiny,
+)
 from mae3d.models.methods.data2vec2_image import (
     Data2Vec2Image,
     data2vec2_image_base,
@@ -16,6 +23,13 @@ from mae3d.models.methods.data2vec2_image import (
     data2vec2_image_large,
     data2vec2_image_test,
     data2vec2_image_tiny,
+)
+from mae3d.models.methods.data2vec2_text import (
+    Data2Vec2Text,
+    data2vec2_text_base,
+    data2vec2_text_large,
+    data2vec2_text_test,
+    data2vec2_text_tiny,
 )
 from mae3d.models.methods.dit3d import DiT3D, dit3d_b, dit3d_l, dit3d_s, dit3d_test, dit3d_xl
 from mae3d.models.methods.dup_mae import DupMAE, dup_mae_base, dup_mae_test, dup_mae_tiny
@@ -71,7 +85,9 @@ __all__ = [
     "TMAE",
     "AudioMAE",
     "Data2Vec2",
+    "Data2Vec2Audio",
     "Data2Vec2Image",
+    "Data2Vec2Text",
     "DiT3D",
     "DupMAE",
     "FastDiT3D",
@@ -88,11 +104,19 @@ __all__ = [
     "audio_mae_small",
     "audio_mae_test",
     "audio_mae_tiny",
+    "data2vec2_audio_base",
+    "data2vec2_audio_large",
+    "data2vec2_audio_test",
+    "data2vec2_audio_tiny",
     "data2vec2_image_base",
     "data2vec2_image_huge",
     "data2vec2_image_large",
     "data2vec2_image_test",
     "data2vec2_image_tiny",
+    "data2vec2_text_base",
+    "data2vec2_text_large",
+    "data2vec2_text_test",
+    "data2vec2_text_tiny",
     "dit3d_b",
     "dit3d_l",
     "dit3d_s",

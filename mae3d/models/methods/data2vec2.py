@@ -153,14 +153,21 @@ class Data2Vec2(MaskedAutoencoder):
     def compute_loss(
         self, inputs: Tensor, mask: Mask | None = None, generator: torch.Generator | None = None
     ) -> dict[str, Tensor]:
+        """Losses of one batch; in training the teacher follows first."""
+        self.follow()
+        return self.losses(self.predict_masked(inputs, mask, generator))
+
+    def follow(self) -> None:
+        """Let the teacher follow the student, in training only."""
+        if self.training:
+            self.teacher.update(self.student_parts())
+
+    def losses(self, result: FeaturePrediction) -> dict[str, Tensor]:
         """Losses, and the deviations of target and prediction over the tokens: both fall to 0 in a collapse.
 
         Errors are divided by the number of hidden tokens, its mean over the processes where there are several, so that
         the mean of their gradients is that of one process with all samples.
         """
-        if self.training:
-            self.teacher.update(self.student_parts())
-        result = self.predict_masked(inputs, mask, generator)
         hidden = result.mask.masked.numel()
         count = result.prediction.new_tensor(float(hidden), dtype=torch.float32)
         all_reduce(count, op="mean")
@@ -181,7 +188,12 @@ class Data2Vec2(MaskedAutoencoder):
 
         ``mask``: of B M clones, for any M.
         """
-        tokens = self.tokenizer(inputs)
+        return self.predict_tokens(self.tokenizer(inputs), mask, generator)
+
+    def predict_tokens(
+        self, tokens: Tokens, mask: Mask | None = None, generator: torch.Generator | None = None
+    ) -> FeaturePrediction:
+        """As :meth:`predict_masked`, of tokens."""
         if mask is None:
             mask = draw_copies(self.masking, tokens, self.masks_per_sample, generator)
         features = embed(self.tokenizer, tokens.features)
