@@ -11,13 +11,20 @@ from torch import Tensor, nn
 from mae3d.checkpoints.key_map import KeyMap, Rule
 from mae3d.checkpoints.layout import Layout
 from mae3d.checkpoints.vit_files import count
-from mae3d.models.heads.detection import gd_mae_centerpoint, gd_mae_kitti_anchors, t_mae_centerpoint
+from mae3d.models.heads.detection import (
+    gd_mae_centerpoint,
+    gd_mae_kitti_anchors,
+    gd_mae_two_stage,
+    t_mae_centerpoint,
+)
 from mae3d.models.methods import GDMAE, TMAE
 
 Mark = tuple[str, ...]
 Builder = Callable[[Mapping[str, Tensor]], nn.Module]
 MAX_STAGES, MAX_BLOCKS = 3, 8
 """Stages and pairs of layers a stage that the key map covers; the published models have 3 and 2."""
+MAX_EDGES = 8
+"""Edge convolutions of the second stage that it covers; the published model has 3."""
 
 
 def _layers(official: str, ours: str, kind: str, blocks: int) -> list[Rule]:
@@ -71,6 +78,43 @@ DETECTOR = KeyMap(
         Rule("dense_head", "head"),
     ]
 )
+GRAPH = "roi_head.attn_gnn_layer"
+TWO_STAGE = KeyMap(
+    [
+        *DETECTOR.rules,
+        *(
+            rule
+            for k in range(MAX_EDGES)
+            for rule in (
+                Rule(f"{GRAPH}.edge_layes.{k}.0", f"refiner.edges.{k}.linear", convolution=2),
+                Rule(f"{GRAPH}.edge_layes.{k}.1", f"refiner.edges.{k}.norm"),
+            )
+        ),
+        Rule(f"{GRAPH}.calib", "refiner.gate", convolution=1),
+        Rule(f"{GRAPH}.expansion", "refiner.expansion", convolution=1),
+        Rule(f"{GRAPH}.reduction", "refiner.reduction", convolution=1),
+        Rule(f"{GRAPH}.shortcut.conv1", "refiner.mixing.fc1", convolution=1),
+        Rule(f"{GRAPH}.shortcut.conv2", "refiner.mixing.fc2", convolution=1),
+        Rule(f"{GRAPH}.shortcut.norm1", "refiner.mixing.norm1"),
+        Rule(f"{GRAPH}.shortcut.norm2", "refiner.mixing.norm2"),
+        Rule("roi_head.shared_fc_layer", "refiner.shared", convolution=1),
+        Rule("roi_head.cls_layers", "refiner.score", convolution=1),
+        Rule("roi_head.reg_layers", "refiner.box", convolution=1),
+    ]
+)
+COUNTER = "num_batches_tracked"
+
+
+def _with_counters(official: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Norms of a frozen first stage are written without their counter of batches, which has no effect."""
+    norms = [name.removesuffix("running_var") for name in official if name.endswith("running_var")]
+    absent = (norm + COUNTER for norm in norms if norm + COUNTER not in official)
+    return {**official, **{name: torch.zeros((), dtype=torch.int64) for name in absent}}
+
+
+def _without_counters(official: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The inverse: only the second stage has counters."""
+    return {name: v for name, v in official.items() if name.startswith("roi_head.") or not name.endswith(COUNTER)}
 
 
 def _size(state: Mapping[str, Tensor]) -> dict[str, object]:
@@ -101,7 +145,19 @@ def _detector(build, state: Mapping[str, Tensor]) -> nn.Module:
     return build([str(number) for number in range(classes)], **_size(state), embed_dim=fused, head=head)
 
 
-def _layout(kind: str, official: Mark, ours: Mark, keys: KeyMap, build: Builder) -> Layout:
+def _two_stage(state: Mapping[str, Tensor]) -> nn.Module:
+    refiner = {
+        "edge_channels": [
+            state[f"refiner.edges.{k}.norm.weight"].shape[0] for k in range(count(state, "refiner.edges"))
+        ],
+        "gate_channels": state["refiner.gate.0.weight"].shape[0],
+        "hidden_channels": state["refiner.expansion.0.weight"].shape[0],
+        "embed_dim": state["refiner.box.weight"].shape[1],
+    }
+    return _detector(partial(gd_mae_two_stage, refiner=refiner), state)
+
+
+def _layout(kind: str, official: Mark, ours: Mark, keys: KeyMap, build: Builder, **changes: Callable) -> Layout:
     return Layout(
         kind,
         keys,
@@ -113,12 +169,14 @@ def _layout(kind: str, official: Mark, ours: Mark, keys: KeyMap, build: Builder)
         constants={"global_step": torch.zeros(1, dtype=torch.int64)},
         official_absent=official[1:],
         our_absent=ours[1:],
+        **changes,
     )
 
 
 _PREDICTION = ("backbone_3d.decoder_pred.weight", "prediction.weight")
 _STAGE = ("backbone_3d.sst_blocks.0.conv_out.0.weight", "encoder.stages.0.out.0.weight")
 _CROSS = ("backbone_3d.wca_blocks.0.conv_out.0.weight", "encoder.cross.0.out.0.weight")
+_REFINER = ("roi_head.cls_layers.weight", "refiner.score.weight")
 _HEAD = ("dense_head.shared_conv.0.weight", "head.shared_conv.0.weight")
 
 
@@ -129,7 +187,17 @@ def _marks(*names: tuple[str, str]) -> tuple[Mark, Mark]:
 
 GD_MAE = (
     _layout("pretrain", *_marks(_PREDICTION, _CROSS), PRETRAIN, partial(_pretrain, GDMAE)),
-    _layout("detector", *_marks(_STAGE, _PREDICTION, _CROSS), DETECTOR, partial(_detector, gd_mae_centerpoint)),
+    _layout(
+        "detector", *_marks(_STAGE, _PREDICTION, _CROSS, _REFINER), DETECTOR, partial(_detector, gd_mae_centerpoint)
+    ),
+    _layout(
+        "two-stage",
+        *_marks(_REFINER),
+        TWO_STAGE,
+        _two_stage,
+        prepare=_with_counters,
+        restore=_without_counters,
+    ),
 )
 T_MAE = (
     _layout("pretrain", *_marks(_CROSS, _HEAD), PRETRAIN, partial(_pretrain, TMAE)),

@@ -17,12 +17,12 @@ class Rule:
     Attributes:
         official: Prefix in the official file: a whole name, or one that a dot follows.
         ours: Prefix in our models.
-        convolution: The official weight is that of a convolution of width 1 ([out, in, 1]), ours of a linear layer.
+        convolution: Axes of the official convolution of width 1 ([out, in, 1] has one) that is a linear layer here.
     """
 
     official: str
     ours: str
-    convolution: bool = False
+    convolution: int = 0
 
 
 class KeyMap:
@@ -48,8 +48,8 @@ class KeyMap:
             if rule is None:
                 unknown.append(name)
                 continue
-            squeeze = rule.convolution and value.dim() == 3 and value.shape[-1] == 1
-            result[rule.ours + name.removeprefix(rule.official)] = value.squeeze(-1) if squeeze else value
+            squeeze = rule.convolution and value.shape[2:] == (1,) * rule.convolution
+            result[rule.ours + name.removeprefix(rule.official)] = value.flatten(1) if squeeze else value
         return result, unknown
 
     def to_official(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -64,8 +64,8 @@ class KeyMap:
             if rule is None:
                 unknown.append(name)
                 continue
-            unsqueeze = rule.convolution and value.dim() == 2
-            result[rule.official + name.removeprefix(rule.ours)] = value.unsqueeze(-1) if unsqueeze else value
+            shape = (*value.shape, *(1,) * rule.convolution) if value.dim() == 2 else value.shape
+            result[rule.official + name.removeprefix(rule.ours)] = value.reshape(shape)
         if unknown:
             raise CheckpointError(f"no official name is known for {listing(unknown)}")
         return result

@@ -16,8 +16,8 @@ from mae3d.models.methods import PointMAE
 
 def _encoder_rules(prefix: str) -> list[Rule]:
     return [
-        Rule(f"{prefix}encoder.first_conv", "tokenizer.embedding.first", convolution=True),
-        Rule(f"{prefix}encoder.second_conv", "tokenizer.embedding.second", convolution=True),
+        Rule(f"{prefix}encoder.first_conv", "tokenizer.embedding.first", convolution=1),
+        Rule(f"{prefix}encoder.second_conv", "tokenizer.embedding.second", convolution=1),
         Rule(f"{prefix}pos_embed", "position_embedding"),
         Rule(f"{prefix}blocks.blocks", "encoder.blocks"),
         Rule(f"{prefix}norm", "encoder.norm"),
@@ -31,7 +31,7 @@ PRETRAIN = KeyMap(
         Rule("decoder_pos_embed", "decoder.position_embedding"),
         Rule("MAE_decoder.blocks", "decoder.transformer.blocks"),
         Rule("MAE_decoder.norm", "decoder.transformer.norm"),
-        Rule("increase_dim.0", "prediction", convolution=True),
+        Rule("increase_dim.0", "prediction", convolution=1),
     ]
 )
 CLASSIFICATION = KeyMap(
@@ -45,12 +45,12 @@ CLASSIFICATION = KeyMap(
 PART_SEGMENTATION = KeyMap(
     [
         *_encoder_rules(""),
-        Rule("label_conv", "category_embedding", convolution=True),
-        Rule("propagation_0.mlp_convs", "propagation.linears", convolution=True),
+        Rule("label_conv", "category_embedding", convolution=1),
+        Rule("propagation_0.mlp_convs", "propagation.linears", convolution=1),
         Rule("propagation_0.mlp_bns", "propagation.norms"),
-        Rule("convs1", "head.linear1", convolution=True),
-        Rule("convs2", "head.linear2", convolution=True),
-        Rule("convs3", "head.linear3", convolution=True),
+        Rule("convs1", "head.linear1", convolution=1),
+        Rule("convs2", "head.linear2", convolution=1),
+        Rule("convs3", "head.linear3", convolution=1),
         Rule("bns1", "head.norm1"),
         Rule("bns2", "head.norm2"),
     ]

@@ -45,9 +45,9 @@ PRETRAIN = KeyMap(
         *ENCODER_RULES,
         *transformer_rules("neck", "decoder.transformer"),
         Rule("neck.mask_token", "decoder.mask_token"),
-        Rule("bbox_head.conv_occupied", "prediction.occupancy", convolution=True),
-        Rule("bbox_head.conv_num_points", "prediction.count", convolution=True),
-        Rule("bbox_head.conv_chamfer", "prediction.points", convolution=True),
+        Rule("bbox_head.conv_occupied", "prediction.occupancy", convolution=1),
+        Rule("bbox_head.conv_num_points", "prediction.count", convolution=1),
+        Rule("bbox_head.conv_chamfer", "prediction.points", convolution=1),
     ]
 )
 

@@ -7,8 +7,14 @@ import torch
 
 from mae3d.checkpoints import convert, export, load_pretrained, save_safetensors
 from mae3d.errors import CheckpointError
-from mae3d.models.heads.detection import gd_mae_centerpoint, gd_mae_kitti_anchors, t_mae_centerpoint
+from mae3d.models.heads.detection import (
+    gd_mae_centerpoint,
+    gd_mae_kitti_anchors,
+    gd_mae_two_stage,
+    t_mae_centerpoint,
+)
 from mae3d.models.methods import gd_mae_once, t_mae_once
+from tests.oracles import graph_rcnn
 from tests.oracles.t_mae import random_state
 
 PUBLISHED = {"widths": (128, 256, 256), "depth": 2, "hidden": 64, "fused": 128, "predicted": 16}
@@ -103,3 +109,29 @@ def test_detectors_with_anchors_convert_too():
     assert converted.layout.kind == "detector"
     gd_mae_kitti_anchors().load_state_dict(converted.state)
     assert export("gd-mae", converted.state).state.keys() == official.keys() | {"global_step"}
+
+
+@pytest.mark.parametrize("counters", [True, False])
+def test_two_stages_convert_too(counters, tmp_path):
+    """Published files have a frozen first stage, whose norms are written without their counters."""
+    torch.manual_seed(0)
+    first = random_state(temporal=False, columns=5, detector_classes=3, **PUBLISHED)
+    second = graph_rcnn.official_state()
+    bare = {name: value for name, value in first.items() if not name.endswith("num_batches_tracked")}
+    assert len(bare) < len(first)
+    official = {**(first if counters else bare), **second}
+    converted = convert("gd-mae", official)
+    assert converted.layout.kind == "two-stage"
+    model = gd_mae_two_stage()
+    model.load_state_dict(converted.state)
+    back = export("gd-mae", converted.state).state
+    assert back.keys() == {*bare, *second, "global_step"}
+    assert all(torch.equal(back[name], value) for name, value in {**bare, **second}.items())
+    # The one-stage file is where a second stage starts.
+    save_safetensors(first, tmp_path / "first.safetensors")
+    report = load_pretrained(gd_mae_two_stage(), tmp_path / "first.safetensors")
+    assert all(name.startswith("refiner.") for name in report.fresh)
+    save_safetensors(random_state(temporal=False, columns=5, **PUBLISHED), tmp_path / "encoder.safetensors")
+    with pytest.raises(CheckpointError, match=r"lacks .*bev_backbone\.0.*Only tensors named refiner\. may be new"):
+        load_pretrained(gd_mae_two_stage(), tmp_path / "encoder.safetensors")
+    load_pretrained(gd_mae_two_stage(freeze_first=False), tmp_path / "encoder.safetensors")

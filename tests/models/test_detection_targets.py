@@ -328,7 +328,15 @@ def test_suppression_kinds():
     assert keep(kind="circle", threshold=1.0) == [1, 2]
     assert keep(kind="none", after=1) == [1]
     assert keep(before=1) == [1]
+    far = torch.cat([boxes + torch.tensor([0, 20.0 * n, 0, 0, 0, 0, 0]) for n in range(3)])
+    rank, kind = torch.arange(9.0) / 10, torch.tensor([0, 1, 0]).repeat(3)
+    some = Suppression(kind="class", threshold=0.2, before=(3, 9), after=(9, 2))(far, rank, kind).tolist()
+    assert some == [8, 6, 5, 7, 4]  # the best three of class 0; two of class 1
     with pytest.raises(ConfigError, match="kind"):
         Suppression(kind="soft")
+    with pytest.raises(ConfigError, match="must be as many"):
+        Suppression(kind="class", threshold=(0.1, 0.2), after=(1, 2, 3))
+    with pytest.raises(ConfigError, match="class"):
+        Suppression(before=(1, 2))
     with pytest.raises(ConfigError, match="class"):
         Suppression(threshold=(0.1, 0.2))

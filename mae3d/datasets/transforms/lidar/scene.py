@@ -193,9 +193,11 @@ class TranslateScene(SceneTransform):
 
     Args:
         std: Metres, for all axes or one value for each of x, y, z.
+        probability: Share of the scenes that are moved.
     """
 
-    def __init__(self, std: float | Sequence[float] = 0.2) -> None:
+    def __init__(self, std: float | Sequence[float] = 0.2, probability: float = 1.0) -> None:
+        self.probability = probability
         self.std = (std,) * 3 if isinstance(std, (int, float)) else tuple(std)
         if len(self.std) != 3 or min(self.std) < 0:
             raise ConfigError(f"TranslateScene: std must be one or three values of at least 0, got {std}")
@@ -206,7 +208,8 @@ class TranslateScene(SceneTransform):
             draws = torch.from_numpy(generator.standard_normal((count, 3))).to(like)
         else:
             draws = draw_normal((count, 3), 1.0, like, generator)
-        return draws * like.new_tensor(self.std)
+        moved = uniform((count, 1), 0, 1, like, generator) < self.probability
+        return draws * like.new_tensor(self.std) * moved
 
     def move_points(self, xyz: Tensor, draws: Tensor) -> Tensor:
         """Shift."""

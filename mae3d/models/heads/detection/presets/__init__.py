@@ -13,7 +13,12 @@ from mae3d.models.heads.detection.presets.classes import (
     ONCE_CLASSES,
     WAYMO_CLASSES,
 )
-from mae3d.models.heads.detection.presets.pyramids import gd_mae_centerpoint, gd_mae_kitti_anchors, t_mae_centerpoint
+from mae3d.models.heads.detection.presets.pyramids import (
+    gd_mae_centerpoint,
+    gd_mae_kitti_anchors,
+    gd_mae_two_stage,
+    t_mae_centerpoint,
+)
 from mae3d.models.heads.detection.presets.second import second_kitti, second_nuscenes, second_once, second_waymo
 from mae3d.models.heads.detection.presets.sst import sst_centerpoint, sst_nuscenes
 from mae3d.models.heads.detection.presets.tiny import centerpoint_tiny
@@ -31,6 +36,7 @@ __all__ = [
     "centerpoint_waymo",
     "gd_mae_centerpoint",
     "gd_mae_kitti_anchors",
+    "gd_mae_two_stage",
     "second_kitti",
     "second_nuscenes",
     "second_once",

@@ -11,12 +11,14 @@ from mae3d.models.backbones.sst_pyramid import SiamWCA, SSTPyramid
 from mae3d.models.heads.detection.anchor_head import AnchorHead
 from mae3d.models.heads.detection.center_head import CenterHead
 from mae3d.models.heads.detection.detector import Detector, TemporalDetector
+from mae3d.models.heads.detection.graph_refiner import GraphRefiner
 from mae3d.models.heads.detection.presets.anchors import KITTI_ANCHORS
 from mae3d.models.heads.detection.presets.classes import (
     KITTI_CLASSES,
     ONCE_CLASSES,
     WAYMO_CLASSES,
 )
+from mae3d.models.heads.detection.two_stage import TwoStageDetector
 from mae3d.models.tokenizers.pillar_mlp import PillarMlp
 from mae3d.models.tokenizers.voxels import VoxelTokenizer
 from mae3d.registry import MODELS
@@ -57,6 +59,56 @@ def gd_mae_centerpoint(
     tokenizer, bev = _pyramid_parts(point_range, pillar, in_channels, vfe_channels, vfe_norm, widths, embed_dim)
     center = _center_of_pyramid(classes, point_range, embed_dim, head)
     return Detector(tokenizer, SSTPyramid(widths[0], widths, depth, **(encoder or {})), bev, center, **options)
+
+
+@MODELS.register_module()
+def gd_mae_two_stage(
+    classes: Sequence[str] = WAYMO_CLASSES,
+    point_range: Sequence[float] = (-74.88, -74.88, -2.0, 74.88, 74.88, 4.0),
+    pillar: float = 0.32,
+    in_channels: int = 5,
+    *,
+    vfe_channels: Sequence[int] = (64,),
+    vfe_norm: Sequence[float] = (1e-3, 0.01),
+    widths: Sequence[int] = (128, 256, 256),
+    depth: int = 2,
+    embed_dim: int = 128,
+    encoder: dict | None = None,
+    head: dict | None = None,
+    refiner: dict | None = None,
+    sampler: dict | None = None,
+    freeze_first: bool = True,
+    **options: Any,
+) -> TwoStageDetector:
+    """GD-MAE's detector with the second stage of Graph R-CNN, on a first stage that is trained already.
+
+    Args:
+        classes: See :func:`gd_mae_centerpoint`, as all down to ``head``.
+        point_range: See there.
+        pillar: See there.
+        in_channels: See there.
+        vfe_channels: See there.
+        vfe_norm: See there.
+        widths: See there.
+        depth: See there.
+        embed_dim: See there.
+        encoder: See there.
+        head: See there; by default the proposals are suppressed class by class, as published.
+        refiner: Further arguments of :class:`GraphRefiner`.
+        sampler: Arguments of :class:`ProposalSampler`.
+        freeze_first: See :class:`TwoStageDetector`.
+        **options: Of :class:`Detector`.
+    """
+    published = {"kind": "class", "threshold": 0.55, "before": 1024, "after": 150}
+    if len(classes) == 3:  # vehicles, pedestrians, cyclists
+        published |= {"threshold": (0.7, 0.55, 0.55), "before": (2048, 1024, 1024), "after": (200, 150, 150)}
+    tokenizer, bev = _pyramid_parts(point_range, pillar, in_channels, vfe_channels, vfe_norm, widths, embed_dim)
+    center = _center_of_pyramid(classes, point_range, embed_dim, {"suppression": published, **(head or {})})
+    pyramid = SSTPyramid(widths[0], widths, depth, **(encoder or {}))
+    graph = GraphRefiner(in_channels, **(refiner or {}))
+    return TwoStageDetector(
+        tokenizer, pyramid, bev, center, graph, sampler=sampler, freeze_first=freeze_first, **options
+    )
 
 
 @MODELS.register_module()
