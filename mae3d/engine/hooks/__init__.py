@@ -11,6 +11,7 @@ from mae3d.engine.hooks.progress import BoundedHistoryHook, ScalarsHook, Through
 from mae3d.engine.hooks.record import MetricRecordHook, RunRecordHook
 from mae3d.engine.hooks.skipped import SkippedSamplesHook
 from mae3d.engine.hooks.time_limit import TimeLimitHook
+from mae3d.engine.hooks.trim import TrimMemoryHook
 from mae3d.engine.hooks.whole_clouds import WholeCloudsHook
 
 __all__ = [
@@ -29,5 +30,6 @@ __all__ = [
     "SkippedSamplesHook",
     "ThroughputHook",
     "TimeLimitHook",
+    "TrimMemoryHook",
     "WholeCloudsHook",
 ]
