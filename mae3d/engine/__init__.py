@@ -15,6 +15,7 @@ from mae3d.engine.hooks import (
     ScalarsHook,
     ThroughputHook,
     TimeLimitHook,
+    TrimMemoryHook,
     WholeCloudsHook,
 )
 from mae3d.engine.loops import EpochLoop, EvaluationLoop, IterationLoop, ProbeLoop, ValidationLoop
@@ -49,6 +50,7 @@ __all__ = [
     "ThroughputHook",
     "TimeLimitHook",
     "TransformerOptimConstructor",
+    "TrimMemoryHook",
     "ValidationLoop",
     "WarmupCosineLR",
     "WholeCloudsHook",
