@@ -1,15 +1,10 @@
 """Heads: what is learned downstream of a pre-trained encoder."""
 
 from mae3d.models.heads.audio import AudioMAEClassifier, audio_mae_classifier_test
-from mae3d.models.heads.bi_encoder import (
-    BiEncoder,
-    LexicalBiEncoder,
-    bi_encoder_test,
-    bi_encoder_tiny,
-    lexical_bi_encoder_test,
-)
+from mae3d.models.heads.bi_encoder import BiEncoder, bi_encoder_test, bi_encoder_tiny
 from mae3d.models.heads.classification import PointClassifier, classification_head
 from mae3d.models.heads.detection import AnchorHead, CenterHead, Detector
+from mae3d.models.heads.lexical_bi_encoder import LexicalBiEncoder, lexical_bi_encoder_test
 from mae3d.models.heads.p3p import P3PClassifier, p3p_classifier_test
 from mae3d.models.heads.part_segmentation import PointPartSegmenter
 from mae3d.models.heads.point_mae import (

@@ -1,7 +1,6 @@
 """Retrieval and similarity of texts: one encoder for queries and passages, compared by the product of their vectors.
 
-Source: the fine-tuning of RetroMAE's repository ([CLS], dot product, tied encoders), and for :class:`LexicalBiEncoder`
-the representation that DupMAE's paper describes (no code was released for it).
+Source: the fine-tuning of RetroMAE's repository: [CLS], dot product, tied encoders.
 """
 
 from __future__ import annotations
@@ -15,13 +14,14 @@ from torch.nn import functional as F
 
 from mae3d.errors import ConfigError, DataError
 from mae3d.models.building import build, evaluating
-from mae3d.models.decoders import LexicalHead
 from mae3d.models.losses.contrastive import Reduction, contrastive_loss, distillation_loss, gather_rows
-from mae3d.models.methods.bert import encode, encoder_parts, language_parts
+from mae3d.models.methods.bert import encode, encoder_parts
 from mae3d.models.methods.masked_autoencoder import encoder_layer_depth
 from mae3d.models.methods.retro_mae import TEST, TINY
 from mae3d.registry import MODELS
 
+PAIR = ("query_tokens", "query_offsets", "passage_tokens", "passage_offsets")
+"""Fields of a batch of pairs."""
 PASSED_ON = ("score", "role", "index", "label")
 """Fields of a batch with one value a text or pair that "predict" gives along with its results."""
 
@@ -193,7 +193,7 @@ class BiEncoder(BaseModel):
         """Similarity of each query and its first passage, with what the batch says about the pair."""
         first = slice(None, None, len(passages.dense) // len(queries.dense))
         answers = TextVectors(*(None if part is None else part[first] for part in passages))
-        return _rows({"similarity": self.pair_similarities(queries, answers)}, batch)
+        return rows_of({"similarity": self.pair_similarities(queries, answers)}, batch)
 
     def pair_similarities(self, first: TextVectors, second: TextVectors) -> Tensor:
         """Cosine [N] of each text of the first and of the second."""
@@ -203,7 +203,7 @@ class BiEncoder(BaseModel):
     def represent(self, batch: dict[str, Any]) -> list[dict[str, Tensor]]:
         """Representation of each text, with what the batch says about it."""
         found = {"embedding": self.vectors(batch["tokens"], batch["offsets"]).dense}
-        return _rows(found, batch)
+        return rows_of(found, batch)
 
     @torch.no_grad()
     def extract_features(self, tokens: Tensor, offsets: Tensor) -> Tensor:
@@ -217,81 +217,13 @@ class BiEncoder(BaseModel):
         return layer, layers if hasattr(self, "head") else layers - 1
 
 
-PAIR = ("query_tokens", "query_offsets", "passage_tokens", "passage_offsets")
-
-
-def _rows(found: dict[str, Tensor], batch: dict[str, Any]) -> list[dict[str, Tensor]]:
+def rows_of(found: dict[str, Tensor], batch: dict[str, Any]) -> list[dict[str, Tensor]]:
     """One dict per text of stacked results and of the batch's own values, ragged ones cut by their offsets."""
     columns = {**found, **{name: batch[name] for name in PASSED_ON if name in batch}}
     if "relevant" in batch:
         counts = batch["relevant_offsets"].diff().tolist()
         columns |= {name: batch[name].split(counts) for name in ("relevant", "gains")}
     return [dict(zip(columns, values)) for values in zip(*columns.values(), strict=True)]
-
-
-@MODELS.register_module()
-class LexicalBiEncoder(BiEncoder):
-    """DupMAE's representation: a reduced [CLS] vector and the text's highest-scored words.
-
-    A text is c = W h of its first latent and z [V], its masked-language scores, the largest over its tokens but the
-    first. The similarity is <c_q, c_p> + sum of z_q z_p over the ``keep`` words that are highest in the passage.
-
-    Args:
-        reduced_dim: Width m of c.
-        keep: Words that represent a passage; None keeps all.
-        gradient_checkpointing: See :class:`BiEncoder`.
-        **options: See :class:`BiEncoder`; the similarity is a product, the pooling that of [CLS].
-    """
-
-    fresh = ("reduce.",)
-
-    def __init__(
-        self,
-        *,
-        reduced_dim: int = 384,
-        keep: int | None = 384,
-        gradient_checkpointing: bool = False,
-        **options: Any,
-    ) -> None:
-        super().__init__(gradient_checkpointing=gradient_checkpointing, **options)
-        if self.similarity != "dot" or self.pooling != "cls":
-            raise ConfigError('LexicalBiEncoder: similarity must be "dot" and pooling "cls"')
-        vocab_size = self.tokenizer.word.num_embeddings
-        if keep is not None and not 0 < keep <= vocab_size:
-            raise ConfigError(f"LexicalBiEncoder: keep must be in [1, {vocab_size}] or None, got {keep}")
-        self.head = language_parts(vocab_size, self.encoder.embed_dim)["head"]
-        self.words = LexicalHead("max")
-        self.reduce = nn.Linear(self.encoder.embed_dim, reduced_dim, bias=False)
-        nn.init.normal_(self.reduce.weight, std=0.02)
-        self.keep = keep
-
-    def vectors(self, tokens: Tensor, offsets: Tensor) -> TextVectors:
-        """Both parts of packed texts."""
-        latents = encode(self.tokenizer, self.encoder, tokens, offsets)
-        scores = self.words.pool(lambda rows: self.head(rows, self.tokenizer.word.weight), latents, offsets)
-        return TextVectors(self.reduce(self._pool(latents, offsets)), scores)
-
-    def similarities(self, queries: TextVectors, passages: TextVectors) -> Tensor:
-        """Similarities [Q, P] of all pairs."""
-        kept = passages.lexical
-        if self.keep is not None:
-            values, words = kept.topk(self.keep, dim=-1)
-            kept = torch.zeros_like(kept).scatter(1, words, values)
-        return super().similarities(queries, passages) + queries.lexical @ kept.T
-
-    def pair_similarities(self, first: TextVectors, second: TextVectors) -> Tensor:
-        """The similarity itself [N]."""
-        return self.similarities(first, second).diagonal()
-
-    @torch.no_grad()
-    def represent(self, batch: dict[str, Any]) -> list[dict[str, Tensor]]:
-        """Both parts of each text: ``lexical_ids`` and ``lexical_values``, all words for queries (``role`` 0)."""
-        dense, scores = self.vectors(batch["tokens"], batch["offsets"])
-        everything = scores.shape[1]
-        roles = batch["role"].tolist() if "role" in batch else [1] * len(scores)
-        kept = [row.topk(self.keep if role and self.keep else everything) for row, role in zip(scores, roles)]
-        found = {"embedding": dense, "lexical_values": [one.values for one in kept]}
-        return _rows({**found, "lexical_ids": [one.indices for one in kept]}, batch)
 
 
 @MODELS.register_module()
@@ -304,9 +236,3 @@ def bi_encoder_tiny(**overrides: Any) -> BiEncoder:
 def bi_encoder_test(**overrides: Any) -> BiEncoder:
     """Around the encoder of ``retro_mae_test``."""
     return BiEncoder(**{**TEST, "temperature": 4.0, **overrides})
-
-
-@MODELS.register_module()
-def lexical_bi_encoder_test(**overrides: Any) -> LexicalBiEncoder:
-    """Around the encoder and head of ``dup_mae_test``, with every option in use."""
-    return LexicalBiEncoder(**{**TEST, "reduced_dim": 8, "keep": 20, "distill": True, **overrides})
