@@ -92,16 +92,11 @@ class PatchTokenizer(nn.Module):
         elif initialization == "trunc_normal":
             nn.init.trunc_normal_(self.projection.weight, std=0.02)
 
-    @property
-    def patch_dim(self) -> int:
-        """Values of one patch."""
-        return math.prod(self.patch_size) * self.in_channels
-
     def forward(self, values: Tensor) -> Tokens:
         """Cut [B, channels, S_1, ..., S_n] into tokens.
 
         Returns:
-            Tokens with ``content`` [B, N, patch_dim] (channel fastest), ``features`` the same, to be given to
+            Tokens with ``content`` [B, N, values of a patch] (channel fastest), ``features`` the same, to be given to
             :meth:`embed`, ``coordinates`` the cells' indices and ``grid`` their numbers.
 
         Raises:
@@ -120,5 +115,5 @@ class PatchTokenizer(nn.Module):
         return Tokens(content, coordinates, content, grid=grid)
 
     def embed(self, content: Tensor) -> Tensor:
-        """Patches [..., patch_dim] -> [..., C]."""
+        """Patches [..., values of a patch] -> [..., C]."""
         return F.linear(content, self.projection.weight.movedim(1, -1).flatten(1), self.projection.bias)
