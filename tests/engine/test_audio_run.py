@@ -37,7 +37,7 @@ def test_pretraining_then_fine_tuning(digits, tmp_path):
     pictures = sorted(path.name for path in (tmp_path / "pre" / "pictures").iterdir())
     assert pictures == ["reconstruction_000000.png", "reconstruction_000001.png"]
     output = run(
-        str(CONFIGS / "audio-mae_tiny-fine-tune_20e_digits.py"),
+        str(CONFIGS / "audio-mae_tiny-fine-tune_40e_digits.py"),
         *("--work-dir", str(tmp_path / "fine"), "--amp", "bf16", "--cfg-options", "train_cfg.max_epochs=1"),
         *("model.depth=1", f"model.init_cfg.checkpoint={tmp_path / 'pre' / 'epoch_1.pth'}"),
         *("param_scheduler.0.warmup=0", "train_dataloader.batch_size=15", f"train_dataloader.{where}"),

@@ -20,9 +20,9 @@ data_preprocessor = dict(
     type=BatchPreprocessor,
     train_transforms=[
         dict(type=RandomGain),
-        dict(type=WaveformMixup, num_classes=10, probability=0.5),
+        dict(type=WaveformMixup, num_classes=10, probability=0.25),
         dict(type=KaldiFilterBank, frames=64, bins=64, rate=8000),
-        dict(type=SpecAugment, frequency=16, time=16),
+        dict(type=SpecAugment, frequency=8, time=8),
         dict(type=NormalizeSpectrogram, mean=-4.1797, std=4.1197),
     ],
     test_transforms=[

@@ -1,4 +1,4 @@
-# python tools/train.py configs/audio_mae/audio-mae_tiny-fine-tune_20e_digits.py
+# python tools/train.py configs/audio_mae/audio-mae_tiny-fine-tune_40e_digits.py
 """The small Audio-MAE's encoder fine-tuned on spoken digits; from scratch: --cfg-options model.init_cfg=None"""
 
 from mmengine.config import read_base
@@ -21,13 +21,12 @@ model = dict(
     embed_dim=128,
     depth=4,
     num_heads=4,
-    drop_path=0.1,
     time_ratio=0.2,
     frequency_ratio=0.2,
     init_cfg=dict(type=PretrainedEncoder, checkpoint="work_dirs/audio-mae_tiny_40e_digits/epoch_40.pth"),
 )
-train_cfg.update(max_epochs=20, val_interval=5)
-optim_wrapper.optimizer.update(lr=4e-3)
-optim_wrapper.paramwise_cfg.update(layer_decay=0.75)
+train_cfg.update(max_epochs=40, val_interval=10)
+optim_wrapper.optimizer.update(lr=8e-3)
+optim_wrapper.paramwise_cfg.update(layer_decay=0.9)
 param_scheduler[0].update(warmup=2)
-default_hooks.update(checkpoint=dict(type=AtomicCheckpointHook, interval=20, max_keep=1))
+default_hooks.update(checkpoint=dict(type=AtomicCheckpointHook, interval=40, max_keep=1))
