@@ -1,6 +1,7 @@
 """Sentences of the STS benchmark, for pre-training.
 
-python tools/prepare_data.py sts --root data/sts --pairs data/stsb_en_train.csv writes them and their vocabulary.
+The command that writes them and their vocabulary:
+python tools/prepare_data.py sts --root data/sts --pairs data/stsb_en_train.csv
 """
 
 from mae3d.datasets.preprocessor import BatchPreprocessor
