@@ -34,6 +34,7 @@ model = dict(
     point_range=(-51.2, -25.6, -5.0, 51.2, 25.6, 3.0),
     pillar=0.8,
     in_channels=4,
+    normalized=True,
     embed_dim=64,
     encoder=dict(depth=2, num_heads=4, window=(10, 10, 1), temperature=10000.0),
     convolutions=dict(channels=32, dilations=(1, 1, 2), residual=()),

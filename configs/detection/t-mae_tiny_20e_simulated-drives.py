@@ -34,6 +34,7 @@ model = dict(
     point_range=(-51.2, -25.6, -5.0, 51.2, 25.6, 3.0),
     pillar=0.8,
     in_channels=4,
+    normalized=True,
     vfe_channels=(32,),
     vfe_norm=(1e-3, 0.1),
     widths=(32, 64, 64),

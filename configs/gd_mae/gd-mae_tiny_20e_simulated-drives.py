@@ -16,7 +16,13 @@ with read_base():
     from .._base_.runtime import *
     from .._base_.schedules.adam_onecycle_30e import *
 
-model = dict(type=gd_mae_tiny, point_range=(-51.2, -25.6, -5.0, 51.2, 25.6, 3.0), pillar=0.8, vfe_norm=(1e-3, 0.1))
+model = dict(
+    type=gd_mae_tiny,
+    point_range=(-51.2, -25.6, -5.0, 51.2, 25.6, 3.0),
+    pillar=0.8,
+    vfe_norm=(1e-3, 0.1),
+    normalized=True,
+)
 data_preprocessor.update(
     train_transforms=[
         dict(type=FlipScene, axes=("x",)),

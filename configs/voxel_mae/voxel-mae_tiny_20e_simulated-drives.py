@@ -19,6 +19,7 @@ with read_base():
 model = dict(
     type=VoxelMAE,
     in_channels=4,
+    normalized=True,
     point_range=(-51.2, -25.6, -5.0, 51.2, 25.6, 3.0),
     voxel_size=(0.8, 0.8, 8.0),
     window=(10, 10, 1),

@@ -54,6 +54,7 @@ class GDMAE(BaseModel):
         pillar: Side of a pillar, metres; it is as high as the range.
         vfe_channels: Widths of the pillar encoder but for the last, which is ``widths[0]``.
         vfe_norm: Epsilon and momentum of its BatchNorm.
+        normalized: See :class:`PillarMlp`.
         widths: Channels of each stage.
         depth: Pairs of attention layers of each stage.
         num_heads: Attention heads.
@@ -84,6 +85,7 @@ class GDMAE(BaseModel):
         pillar: float = 0.32,
         vfe_channels: Sequence[int] = (64,),
         vfe_norm: Sequence[float] = (1e-3, 0.01),
+        normalized: bool = False,
         widths: Sequence[int] = (128, 256, 256),
         depth: int = 2,
         num_heads: int = 8,
@@ -101,7 +103,13 @@ class GDMAE(BaseModel):
     ) -> None:
         super().__init__(None if data_preprocessor is None else build(data_preprocessor), init_cfg)
         norm_eps, norm_momentum = vfe_norm
-        vfe = PillarMlp(in_channels, (*vfe_channels, widths[0]), norm_eps=norm_eps, norm_momentum=norm_momentum)
+        vfe = PillarMlp(
+            in_channels,
+            (*vfe_channels, widths[0]),
+            norm_eps=norm_eps,
+            norm_momentum=norm_momentum,
+            normalized=normalized,
+        )
         voxel_size = (pillar, pillar, point_range[5] - point_range[2])
         self.tokenizer = VoxelTokenizer(point_range, voxel_size, vfe, outside=outside)
         self.masking = VoxelMasking(mask_ratio, "kept")

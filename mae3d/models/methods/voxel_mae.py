@@ -113,6 +113,7 @@ class VoxelMAE(BaseModel):
         voxel_size: (x, y, z), metres.
         window: Window size in voxels (x, y, z).
         vfe_channels: Widths of the voxel encoder but for the last, which is ``embed_dim``.
+        normalized: Points enter in shares of the range and of a voxel instead of metres, see :class:`DynamicVFE`.
         embed_dim: Width C of encoder and decoder.
         depth: Pairs of encoder layers.
         num_heads: Attention heads of encoder and decoder.
@@ -141,6 +142,7 @@ class VoxelMAE(BaseModel):
         voxel_size: Sequence[float] = NUSCENES_PILLAR,
         window: Sequence[int] = (16, 16, 1),
         vfe_channels: Sequence[int] = (64,),
+        normalized: bool = False,
         embed_dim: int = 128,
         depth: int = 8,
         num_heads: int = 8,
@@ -162,7 +164,7 @@ class VoxelMAE(BaseModel):
         if not self.objectives or not set(self.objectives) <= set(OBJECTIVES):
             raise ConfigError(f"VoxelMAE: objectives must be some of {OBJECTIVES}, got {list(self.objectives)}")
         options = {"window": window, "temperature": temperature, "gradient_checkpointing": gradient_checkpointing}
-        vfe = DynamicVFE(in_channels, (*vfe_channels, embed_dim))
+        vfe = DynamicVFE(in_channels, (*vfe_channels, embed_dim), normalized=normalized)
         self.tokenizer = VoxelTokenizer(point_range, voxel_size, vfe, outside=outside)
         self.masking = VoxelMasking(mask_ratio, mask_count, empty_ratio if "occupancy" in self.objectives else 0.0)
         self.encoder = SSTBackbone(embed_dim, depth, num_heads, **options)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from mae3d.models.layers.sparse_sequential import SparseBatchNorm
-from mae3d.models.tokenizers.voxels import check_columns
+from mae3d.models.tokenizers.voxels import PointPlaces, check_columns
 from mae3d.ops.scatter import scatter_reduce
 from mae3d.registry import MODELS
 from mae3d.structures import Voxels
@@ -26,6 +26,7 @@ class PillarMlp(nn.Module):
         channels: Width of each layer; the last is that of the voxels.
         norm_eps: Epsilon of BatchNorm: 1e-3 in GD-MAE, 1e-5 in T-MAE.
         norm_momentum: Of the running statistics: 0.01 in GD-MAE, 0.1 in T-MAE.
+        normalized: See :class:`mae3d.models.tokenizers.voxels.PointPlaces`; published systems take metres.
     """
 
     def __init__(
@@ -35,8 +36,10 @@ class PillarMlp(nn.Module):
         *,
         norm_eps: float = 1e-3,
         norm_momentum: float = 0.01,
+        normalized: bool = False,
     ) -> None:
         super().__init__()
+        self.normalized = normalized
         self.in_channels = in_channels
         self.embed_dim = channels[-1]
         layers: list[nn.Module] = []
@@ -62,6 +65,5 @@ class PillarMlp(nn.Module):
     @torch.no_grad()
     def _decorate(self, points: Tensor, index: Tensor, voxels: Voxels) -> Tensor:
         """[T, in_channels + 6]: offset from the centre | columns | offset from the mean."""
-        coordinates = points[:, :3]
-        mean = scatter_reduce(coordinates, index, len(voxels), "mean")
-        return torch.cat((coordinates - voxels.centers[index], points, coordinates - mean[index]), dim=1)
+        place = PointPlaces.of(points, index, voxels, self.normalized)
+        return torch.cat((place.from_center, place.coordinates, points[:, 3:], place.from_mean), dim=1)

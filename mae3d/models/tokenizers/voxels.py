@@ -7,7 +7,7 @@ MeanVFE of SECOND-style detectors.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +21,34 @@ from mae3d.registry import MODELS
 from mae3d.structures import VoxelGrid, Voxels
 
 Outside = Literal["drop", "clamp", "truncate"]
+
+
+class PointPlaces(NamedTuple):
+    """Where points lie, each [T, 3]: metres, or normalized to about -1 to 1."""
+
+    coordinates: Tensor
+    from_mean: Tensor
+    """Offset from the mean of the voxel's points."""
+    from_center: Tensor
+    """Offset from the voxel's centre."""
+
+    @classmethod
+    def of(cls, points: Tensor, index: Tensor, voxels: Voxels, normalized: bool) -> PointPlaces:
+        """Places of points [T, 3 or more] in their voxels, int64 [T].
+
+        ``normalized``: coordinates over half the range and offsets over half a voxel. In metres, as published, x and y
+        outweigh heights and offsets by one or two orders of magnitude, and short schedules end before the first layer
+        has evened that out.
+        """
+        coordinates = points[:, :3]
+        mean = scatter_reduce(coordinates, index, len(voxels), "mean")
+        places = cls(coordinates, coordinates - mean[index], coordinates - voxels.centers[index])
+        if not normalized:
+            return places
+        low, high = points.new_tensor(voxels.grid.point_range).split(3)
+        half = points.new_tensor(voxels.grid.voxel_size) / 2
+        coordinates = (coordinates - (low + high) / 2) / ((high - low) / 2)
+        return cls(coordinates, places.from_mean / half, places.from_center / half)
 
 
 class VoxelFeatureLayer(nn.Module):
@@ -57,6 +85,7 @@ class DynamicVFE(nn.Module):
         channels: Width of each layer; the last is that of the voxels.
         norm_eps: Epsilon of BatchNorm.
         norm_momentum: Momentum of BatchNorm's running statistics.
+        normalized: See :class:`PointPlaces`; published systems take metres.
     """
 
     def __init__(
@@ -66,8 +95,10 @@ class DynamicVFE(nn.Module):
         *,
         norm_eps: float = 1e-3,
         norm_momentum: float = 0.01,
+        normalized: bool = False,
     ) -> None:
         super().__init__()
+        self.normalized = normalized
         self.in_channels = in_channels
         self.embed_dim = channels[-1]
         widths = [in_channels + 6, *(2 * width for width in channels[:-1])]
@@ -95,9 +126,8 @@ class DynamicVFE(nn.Module):
     @torch.no_grad()
     def _decorate(self, points: Tensor, index: Tensor, voxels: Voxels) -> Tensor:
         """[T, in_channels + 6]: columns | offset from the mean | offset from the centre."""
-        coordinates = points[:, :3]
-        mean = scatter_reduce(coordinates, index, len(voxels), "mean")
-        return torch.cat((points, coordinates - mean[index], coordinates - voxels.centers[index]), dim=1)
+        place = PointPlaces.of(points, index, voxels, self.normalized)
+        return torch.cat((place.coordinates, points[:, 3:], place.from_mean, place.from_center), dim=1)
 
 
 @MODELS.register_module()

@@ -33,6 +33,7 @@ def gd_mae_centerpoint(
     *,
     vfe_channels: Sequence[int] = (64,),
     vfe_norm: Sequence[float] = (1e-3, 0.01),
+    normalized: bool = False,
     widths: Sequence[int] = (128, 256, 256),
     depth: int = 2,
     embed_dim: int = 128,
@@ -49,6 +50,7 @@ def gd_mae_centerpoint(
         in_channels: Columns of the points.
         vfe_channels: See :class:`GDMAE`.
         vfe_norm: See :class:`GDMAE`.
+        normalized: See :class:`PillarMlp`.
         widths: Channels of each stage.
         depth: Pairs of attention layers of each stage.
         embed_dim: Width of the map.
@@ -56,7 +58,8 @@ def gd_mae_centerpoint(
         head: Further arguments of :class:`CenterHead`.
         **options: Of :class:`Detector`.
     """
-    tokenizer, bev = _pyramid_parts(point_range, pillar, in_channels, vfe_channels, vfe_norm, widths, embed_dim)
+    vfe = _pillar_mlp(in_channels, (*vfe_channels, widths[0]), vfe_norm, normalized)
+    tokenizer, bev = _pyramid_parts(point_range, pillar, vfe, widths, embed_dim)
     center = _center_of_pyramid(classes, point_range, embed_dim, head)
     return Detector(tokenizer, SSTPyramid(widths[0], widths, depth, **(encoder or {})), bev, center, **options)
 
@@ -70,6 +73,7 @@ def gd_mae_two_stage(
     *,
     vfe_channels: Sequence[int] = (64,),
     vfe_norm: Sequence[float] = (1e-3, 0.01),
+    normalized: bool = False,
     widths: Sequence[int] = (128, 256, 256),
     depth: int = 2,
     embed_dim: int = 128,
@@ -89,6 +93,7 @@ def gd_mae_two_stage(
         in_channels: See there.
         vfe_channels: See there.
         vfe_norm: See there.
+        normalized: See there.
         widths: See there.
         depth: See there.
         embed_dim: See there.
@@ -102,7 +107,8 @@ def gd_mae_two_stage(
     published = {"kind": "class", "threshold": 0.55, "before": 1024, "after": 150}
     if len(classes) == 3:  # vehicles, pedestrians, cyclists
         published |= {"threshold": (0.7, 0.55, 0.55), "before": (2048, 1024, 1024), "after": (200, 150, 150)}
-    tokenizer, bev = _pyramid_parts(point_range, pillar, in_channels, vfe_channels, vfe_norm, widths, embed_dim)
+    vfe = _pillar_mlp(in_channels, (*vfe_channels, widths[0]), vfe_norm, normalized)
+    tokenizer, bev = _pyramid_parts(point_range, pillar, vfe, widths, embed_dim)
     center = _center_of_pyramid(classes, point_range, embed_dim, {"suppression": published, **(head or {})})
     pyramid = SSTPyramid(widths[0], widths, depth, **(encoder or {}))
     graph = GraphRefiner(in_channels, **(refiner or {}))
@@ -126,7 +132,8 @@ def gd_mae_kitti_anchors(
     Arguments as :func:`gd_mae_centerpoint`.
     """
     point_range = (0.0, -39.68, -3.0, 69.12, 39.68, 1.0)
-    tokenizer, bev = _pyramid_parts(point_range, 0.32, 4, vfe_channels, (1e-3, 0.01), widths, embed_dim)
+    vfe = PillarMlp(4, (*vfe_channels, widths[0]))
+    tokenizer, bev = _pyramid_parts(point_range, 0.32, vfe, widths, embed_dim)
     suppression = {"threshold": 0.01, "before": 4096, "after": 500}
     area = (*point_range[:2], *point_range[3:5])
     head = AnchorHead(embed_dim, KITTI_CLASSES, KITTI_ANCHORS, area, score_threshold=0.3, suppression=suppression)
@@ -142,6 +149,7 @@ def t_mae_centerpoint(
     *,
     vfe_channels: Sequence[int] = (64,),
     vfe_norm: Sequence[float] = (1e-5, 0.1),
+    normalized: bool = False,
     widths: Sequence[int] = (128, 256, 256),
     depth: int = 2,
     embed_dim: int = 128,
@@ -150,22 +158,20 @@ def t_mae_centerpoint(
     **options: Any,
 ) -> TemporalDetector:
     """The detector of T-MAE on two frames; arguments as :func:`gd_mae_centerpoint`, ``encoder`` of SiamWCA."""
-    tokenizer, bev = _pyramid_parts(point_range, pillar, in_channels, vfe_channels, vfe_norm, widths, embed_dim)
+    vfe = _pillar_mlp(in_channels, (*vfe_channels, widths[0]), vfe_norm, normalized)
+    tokenizer, bev = _pyramid_parts(point_range, pillar, vfe, widths, embed_dim)
     center = _center_of_pyramid(classes, point_range, embed_dim, head)
     return TemporalDetector(tokenizer, SiamWCA(widths[0], widths, depth, **(encoder or {})), bev, center, **options)
 
 
+def _pillar_mlp(in_channels: int, channels: Sequence[int], norm: Sequence[float], normalized: bool) -> PillarMlp:
+    return PillarMlp(in_channels, channels, norm_eps=norm[0], norm_momentum=norm[1], normalized=normalized)
+
+
 def _pyramid_parts(
-    point_range: Sequence[float],
-    pillar: float,
-    in_channels: int,
-    vfe_channels: Sequence[int],
-    vfe_norm: Sequence[float],
-    widths: Sequence[int],
-    embed_dim: int,
+    point_range: Sequence[float], pillar: float, vfe: PillarMlp, widths: Sequence[int], embed_dim: int
 ) -> tuple[VoxelTokenizer, BEVSequential]:
     """What the detectors of GD-MAE and T-MAE share: tokenizer and two-dimensional network."""
-    vfe = PillarMlp(in_channels, (*vfe_channels, widths[0]), norm_eps=vfe_norm[0], norm_momentum=vfe_norm[1])
     tokenizer = VoxelTokenizer(point_range, (pillar, pillar, point_range[5] - point_range[2]), vfe)
     convs = AttachedConvs(embed_dim, embed_dim, (1, 1, 2, 1), residual=(0, 1, 2))
     return tokenizer, BEVSequential([DenseFusion(widths, embed_dim), convs])

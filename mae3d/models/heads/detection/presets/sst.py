@@ -63,6 +63,7 @@ def sst_centerpoint(
     point_range: Sequence[float] = (-74.88, -74.88, -2.0, 74.88, 74.88, 4.0),
     pillar: float = 0.32,
     in_channels: int = 5,
+    normalized: bool = False,
     embed_dim: int = 128,
     encoder: dict | None = None,
     convolutions: dict | None = None,
@@ -76,6 +77,7 @@ def sst_centerpoint(
         point_range: (x_min, y_min, z_min, x_max, y_max, z_max), metres.
         pillar: Side of a pillar, metres.
         in_channels: Columns of the points.
+        normalized: See :class:`DynamicVFE`.
         embed_dim: Width of SST and, unless ``convolutions`` says otherwise, of the map.
         encoder: Further arguments of :class:`SSTBackbone`; four pairs of layers and windows of 12 by default.
         convolutions: Further arguments of :class:`AttachedConvs`; dilations 1, 1, 2, 1, three with skips by default.
@@ -83,7 +85,8 @@ def sst_centerpoint(
         **options: Of :class:`Detector`.
     """
     voxel_size = (pillar, pillar, point_range[5] - point_range[2])
-    tokenizer = VoxelTokenizer(point_range, voxel_size, DynamicVFE(in_channels, (embed_dim // 2, embed_dim)))
+    vfe = DynamicVFE(in_channels, (embed_dim // 2, embed_dim), normalized=normalized)
+    tokenizer = VoxelTokenizer(point_range, voxel_size, vfe)
     sst = SSTBackbone(embed_dim, **{"depth": 4, "window": (12, 12, 1), "temperature": 1000.0, **(encoder or {})})
     published = {"channels": embed_dim, "dilations": (1, 1, 2, 1), "residual": (0, 1, 2)}
     bev = AttachedConvs(embed_dim, **{**published, **(convolutions or {})})
