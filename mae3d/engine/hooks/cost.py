@@ -63,7 +63,7 @@ class CostHook(StatefulHook):
         model = _bare(runner.model)
         self._size_before = _resident()
         backbone = self._find(model)
-        self._handles = [backbone.register_forward_pre_hook(self._note_encoded)]
+        self._handles = [backbone.register_forward_pre_hook(self._note_encoded, with_kwargs=True)]
         if isinstance(getattr(model, "tokenizer", None), nn.Module):
             self._handles.append(model.tokenizer.register_forward_hook(self._note_tokens))
 
@@ -131,9 +131,10 @@ class CostHook(StatefulHook):
             features = getattr(output, "features", output)
             self._step["tokens"] += features.numel() // features.shape[-1]
 
-    def _note_encoded(self, module: nn.Module, inputs: tuple) -> None:
+    def _note_encoded(self, module: nn.Module, inputs: tuple, named: dict) -> None:
         if self._inside:
-            self._step["encoded"] += inputs[0].numel() // inputs[0].shape[-1]
+            tokens = inputs[0] if inputs else named["tokens"]
+            self._step["encoded"] += tokens.numel() // tokens.shape[-1]
 
 
 def _bare(model: nn.Module) -> nn.Module:
