@@ -17,6 +17,7 @@ import json
 import platform
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +27,11 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tools"))
 
 from comparison_page import cost_table, result_table, write_page  # noqa: E402  (beside this file)
-from objectives import Objective, find_objectives  # noqa: E402
+from objectives import Objective, find_objectives, prepare  # noqa: E402
 from trainings import Training, cores, run_all  # noqa: E402
 
 from mae3d.engine.storage import write_atomically  # noqa: E402
-from mae3d.errors import ConfigError, Mae3dError  # noqa: E402
+from mae3d.errors import ConfigError, Mae3dError, MissingExtraError  # noqa: E402
 from mae3d.visualization.tables import plain_table  # noqa: E402
 
 POINTS = 40
@@ -85,7 +86,10 @@ class Comparison:
     def __init__(self, args: argparse.Namespace) -> None:
         self.args = args
         self.output: Path = args.output
-        self.objectives = find_objectives(args.configs, args.data)
+        made = self.output / "data"
+        with suppress(MissingExtraError):  # the run itself tells which package is missing
+            prepare(args.data, made)
+        self.objectives = find_objectives(args.configs, args.data, made)
         self.backbones = {own.name: own.backbone() for own in self.objectives}
         sizes = {name: backbone.size for name, backbone in self.backbones.items()}
         if len(set(sizes.values())) > 1:

@@ -16,6 +16,7 @@ sys.path.insert(0, str(ROOT / "tools"))
 
 from trainings import Training  # noqa: E402  (beside this file)
 
+from mae3d.datasets.text.prepare import prepare_sts  # noqa: E402
 from mae3d.engine.config import load_config  # noqa: E402
 from mae3d.errors import ConfigError  # noqa: E402
 from mae3d.models.backbones import ViT  # noqa: E402
@@ -23,6 +24,8 @@ from mae3d.registry import MODELS  # noqa: E402
 
 DATA = "data/"
 """Paths in configs that begin so are looked for in the folder of ``--data``."""
+VOCABULARY = 2000
+"""Words of the text objectives."""
 SIMULATED = "-simulated"
 """Ending of the config that takes the place of one whose data are not there."""
 
@@ -109,32 +112,51 @@ class Objective:
         return replace(self, name=f"{self.name} from {source.name}", missing=missing, source=source)
 
 
-def find_objectives(configs: Sequence[Path], data: Path) -> list[Objective]:
+def find_objectives(configs: Sequence[Path], data: Path, made: Path) -> list[Objective]:
     """One objective a config; where its data are not there, the simulated one beside it, or the reason.
 
     A simulated config that is given together with the one it stands in for makes no row of its own.
+
+    Args:
+        configs: Files.
+        data: Where the data are.
+        made: Where to look for what is not there, and to write what has to be made of the data first.
     """
     given = {path.resolve() for path in configs}
     found = []
     for path in configs:
         if path.stem.endswith(SIMULATED) and path.with_stem(path.stem.removesuffix(SIMULATED)).resolve() in given:
             continue
-        objective = _objective(path, data)
+        objective = _objective(path, data, made)
         instead = path.with_stem(path.stem + SIMULATED)
-        found.append(_objective(instead, data) if objective.missing and instead.is_file() else objective)
+        found.append(_objective(instead, data, made) if objective.missing and instead.is_file() else objective)
     return found
 
 
-def _objective(path: Path, data: Path) -> Objective:
+def prepare(data: Path, made: Path) -> None:
+    """Sentences and vocabulary of the STS benchmark, which text objectives need, where its table is."""
+    table = data / "text" / "stsb_en_train.csv"
+    places = (data / "sts" / "vocab.txt", made / "sts" / "vocab.txt")
+    if table.is_file() and not any(place.is_file() for place in places):
+        prepare_sts(made / "sts", table, VOCABULARY)
+
+
+def _objective(path: Path, data: Path, made: Path) -> Objective:
     cfg = load_config(path)
     name = path.stem.replace("_tiny", "")
     wanted = dict(_paths(cfg.to_dict()))
-    options = {key: (data / value.removeprefix(DATA)).resolve() for key, value in wanted.items()}
+    options = {key: _place(value.removeprefix(DATA), data, made) for key, value in wanted.items()}
     absent = sorted({str(where) for where in options.values() if not where.exists()})
     missing = f"no data: {', '.join(absent)}" if absent else ""
     about = (ast.get_docstring(ast.parse(path.read_text())) or "").partition("\n")[0]
     part = cfg.default_hooks.cost.get("backbone", "encoder") if "cost" in cfg.get("default_hooks", {}) else "encoder"
     return Objective(name, path, options, missing, about, part)
+
+
+def _place(path: str, data: Path, made: Path) -> Path:
+    """Where a path of a config is, or should be."""
+    instead = made / path
+    return (instead if instead.exists() and not (data / path).exists() else data / path).resolve()
 
 
 def _paths(value: Any, key: str = "") -> Iterator[tuple[str, str]]:

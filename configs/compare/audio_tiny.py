@@ -1,8 +1,8 @@
 # python tools/train.py configs/compare/audio_tiny.py
 """Audio: Audio-MAE on spectrograms of spoken digits; a linear probe tells the ten digits apart.
 
-One second at 8 kHz becomes 96 frames of 64 mel bins; the probe is judged on takes that it was not fitted to, of the same
-four speakers. The backbone is that of every file in this folder: 4 blocks of width 128 with 4 heads.
+One second at 8 kHz becomes 96 frames of 64 mel bins; the probe is judged on takes that it was not fitted to, of the
+same four speakers. The backbone is that of every file in this folder: 4 blocks of width 128 with 4 heads.
 """
 
 from mmengine.config import read_base

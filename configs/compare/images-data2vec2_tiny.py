@@ -2,8 +2,8 @@
 """Images: data2vec 2.0, features of an averaged teacher as target, on the same photographs and probe as images_tiny.py.
 
 An objective of tools/compare.py. The backbone has the size of every file in this folder, 4 blocks of width 128 with 4
-heads, but its norms sit behind the branches: blocks cannot be exchanged with the others. The loss does not tell how well
-it goes: a teacher whose features shrink is easy to predict.
+heads, but its norms sit behind the branches: blocks cannot be exchanged with the others. The loss does not tell how
+well it goes: a teacher whose features shrink is easy to predict.
 """
 
 from mmengine.config import read_base

@@ -31,30 +31,47 @@ def configs(*names):
 
 def test_what_has_no_data_is_simulated_or_left_out(tools, tmp_path):
     paths = sorted(CONFIGS.glob("*.py"))
-    found = {own.name: own for own in tools.objectives.find_objectives(paths, tmp_path)}
+    found = {own.name: own for own in tools.objectives.find_objectives(paths, tmp_path, tmp_path / "made")}
     assert sorted(found) == ["blocks", "cubes-simulated", "points", "words"]
     assert found["words"].missing == f"no data: {tmp_path / 'words' / 'clouds.npz'}"
     assert not any(own.missing for own in found.values() if own.name != "words")
     assert found["points"].about == "Points: a small objective on clouds made in memory."
+    (tmp_path / "made" / "words").mkdir(parents=True)
+    (tmp_path / "made" / "words" / "clouds.npz").touch()
     (tmp_path / "cubes").mkdir()
     (tmp_path / "cubes" / "clouds.npz").touch()
-    found = {own.name: own for own in tools.objectives.find_objectives(paths, tmp_path)}
+    found = {own.name: own for own in tools.objectives.find_objectives(paths, tmp_path, tmp_path / "made")}
     assert sorted(found) == ["blocks", "cubes", "points", "words"]
+    assert found["words"].options == {"train_dataloader.dataset.path": tmp_path / "made" / "words" / "clouds.npz"}
     assert found["cubes"].options == {"train_dataloader.dataset.path": tmp_path / "cubes" / "clouds.npz"}
-    alone = tools.objectives.find_objectives([CONFIGS / "cubes_tiny-simulated.py"], tmp_path)
+    alone = tools.objectives.find_objectives([CONFIGS / "cubes_tiny-simulated.py"], tmp_path, tmp_path)
     assert [own.name for own in alone] == ["cubes-simulated"]
 
 
 def test_the_comparison_configs_share_one_backbone(tools):
-    objectives = tools.objectives.find_objectives(sorted((ROOT / "configs" / "compare").glob("*.py")), ROOT / "none")
+    objectives = tools.objectives.find_objectives(
+        sorted((ROOT / "configs" / "compare").glob("*.py")), ROOT / "none", ROOT / "none"
+    )
     assert len(objectives) >= 4
     assert {own.backbone().size for own in objectives} == {(4, 128, 4)}
     assert all(own.missing.startswith("no data") or own.name.endswith("-simulated") for own in objectives)
 
 
+@pytest.mark.shared_data
+def test_sentences_and_their_vocabulary_are_made_of_the_table(tools, shared_data, tmp_path):
+    pytest.importorskip("tokenizers", reason="text needs the extra mae3d[text]")
+    tools.objectives.prepare(shared_data, tmp_path)
+    words = (tmp_path / "sts" / "vocab.txt").read_text().split()
+    assert len(words) == len(set(words)) == 2000
+    (text,) = tools.objectives.find_objectives([ROOT / "configs" / "compare" / "text_tiny.py"], shared_data, tmp_path)
+    assert text.missing == ""
+    assert text.options["train_dataloader.dataset.vocabulary"] == tmp_path / "sts" / "vocab.txt"
+
+
 def test_backbones_that_do_not_fit_are_told(tools, tmp_path):
     def compare(*arguments):
-        return tools.compare.Comparison(tools.compare.parse([*arguments, "--data", str(tmp_path)]))
+        arguments = [*arguments, "--data", str(tmp_path), "--output", str(tmp_path / "out")]
+        return tools.compare.Comparison(tools.compare.parse(arguments))
 
     with pytest.raises(ConfigError, match=r"shares one backbone; .* 'images': \(4, 128, 4\)"):
         compare(*configs("points_tiny"), str(ROOT / "configs" / "compare" / "images_tiny.py"))
@@ -63,6 +80,12 @@ def test_backbones_that_do_not_fit_are_told(tools, tmp_path):
     comparison = compare(*configs("points_tiny", "cubes_tiny", "blocks_tiny"), "--init-from", "points")
     (cubes, blocks) = comparison.transfers
     assert (blocks.name, blocks.missing) == ("blocks from points", "")
+    pre, post = (
+        tools.objectives.find_objectives([ROOT / "configs" / "compare" / f"{name}_tiny.py"], tmp_path, tmp_path)[0]
+        for name in ("images", "images-data2vec2")
+    )
+    assert post.backbone().shapes == pre.backbone().shapes
+    assert post.backbone().difference(pre.backbone()) == "norms are post and pre"
     assert cubes.missing == "blocks do not fit: the blocks' tensors differ: 0.attn.qkv.bias, 1.attn.qkv.bias"
 
 

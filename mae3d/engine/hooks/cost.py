@@ -47,7 +47,7 @@ class CostHook(StatefulHook):
         self.flops = 0
         self.memory = 0.0
         self._counter = None
-        self._inside = False
+        self._step = {"tokens": 0, "encoded": 0}
         self._handles: list = []
 
     def state_dict(self) -> dict:
@@ -74,7 +74,7 @@ class CostHook(StatefulHook):
 
     def before_train_iter(self, runner, batch_idx: int, data_batch=None) -> None:
         """Begin a step."""
-        self._step_start, self._inside = time.perf_counter(), True
+        self._step_start = time.perf_counter()
         self._step = {"tokens": 0, "encoded": 0}
         if self._first:
             self._counter = flop_counter()
@@ -82,7 +82,6 @@ class CostHook(StatefulHook):
 
     def after_train_iter(self, runner, batch_idx: int, data_batch=None, outputs=None) -> None:
         """End a step."""
-        self._inside = False
         if torch.cuda.is_available():
             torch.cuda.synchronize()
         now, cpu = time.perf_counter(), time.process_time()
@@ -127,14 +126,13 @@ class CostHook(StatefulHook):
             self.totals[name] += value
 
     def _note_tokens(self, module: nn.Module, inputs: tuple, output) -> None:
-        if self._inside:
+        if not self._step["tokens"]:  # some systems embed their tokens a second time
             features = getattr(output, "features", output)
-            self._step["tokens"] += features.numel() // features.shape[-1]
+            self._step["tokens"] = features.numel() // features.shape[-1]
 
     def _note_encoded(self, module: nn.Module, inputs: tuple, named: dict) -> None:
-        if self._inside:
-            tokens = inputs[0] if inputs else named["tokens"]
-            self._step["encoded"] += tokens.numel() // tokens.shape[-1]
+        tokens = inputs[0] if inputs else named["tokens"]
+        self._step["encoded"] += tokens.numel() // tokens.shape[-1]
 
 
 def _bare(model: nn.Module) -> nn.Module:

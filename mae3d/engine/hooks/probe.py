@@ -29,7 +29,7 @@ from mae3d.visualization.points import render_reconstruction, save_reconstructio
 from mae3d.visualization.scenes import draw_reconstruction
 
 
-class _EveryFewEpochs(Hook):
+class EveryFewEpochs(Hook):
     """Act before training, every ``interval`` epochs (or iterations, in an iteration loop) and at the end.
 
     A run that a time limit ends is at its end there.
@@ -67,7 +67,7 @@ class _EveryFewEpochs(Hook):
 
 
 @HOOKS.register_module()
-class ProbeHook(_EveryFewEpochs, StatefulHook):
+class ProbeHook(EveryFewEpochs, StatefulHook):
     """Fit a probe to ``model.extract_features`` on labelled samples and log its accuracy on held-out ones.
 
     Logged as ``probe/<kind>``; the step is the epoch (iteration loops: the iteration). 0 is the untrained model.
@@ -119,7 +119,7 @@ class ProbeHook(_EveryFewEpochs, StatefulHook):
 
 
 @HOOKS.register_module()
-class ReconstructionHook(_EveryFewEpochs):
+class ReconstructionHook(EveryFewEpochs):
     """Save pictures of ``model.reconstruct``: input, what was visible, and the prediction for the rest.
 
     The samples and their masks are the same each time. PNG files go to ``pictures/`` in the work directory (driving
