@@ -9,6 +9,7 @@ from mae3d.engine.hooks.nan_guard import NonFiniteLossHook
 from mae3d.engine.hooks.probe import ProbeHook, ReconstructionHook
 from mae3d.engine.hooks.progress import BoundedHistoryHook, ScalarsHook, ThroughputHook
 from mae3d.engine.hooks.record import MetricRecordHook, RunRecordHook
+from mae3d.engine.hooks.similarity_probe import SimilarityProbeHook
 from mae3d.engine.hooks.skipped import SkippedSamplesHook
 from mae3d.engine.hooks.time_limit import TimeLimitHook
 from mae3d.engine.hooks.trim import TrimMemoryHook
@@ -27,6 +28,7 @@ __all__ = [
     "ReconstructionHook",
     "RunRecordHook",
     "ScalarsHook",
+    "SimilarityProbeHook",
     "SkippedSamplesHook",
     "ThroughputHook",
     "TimeLimitHook",

@@ -60,7 +60,7 @@ class SimilarityProbeHook(EveryFewEpochs, StatefulHook):
                     model.extract_features(batch[f"{side}_tokens"], batch[f"{side}_offsets"])
                     for side in ("query", "passage")
                 )
-                cosines.append(F.cosine_similarity(first.float(), second.float()).cpu())
+                cosines.append(F.cosine_similarity(first.double(), second.double()).cpu())
                 scores.append(batch["score"].cpu())
         correlation = spearman(torch.cat(cosines), torch.cat(scores))
         self.history[step] = correlation
