@@ -12,7 +12,23 @@ from mae3d.engine.run import apply_command_line, train
 from tests.engine.runs import ROOT
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
-WORDS = ["a", "an", "the", "dog", "cat", "bird", "man", "child", "runs", "sleeps", "sings", "plays", "in", "on", "under", "red", "green", "house", "tree", "water"]
+WORDS = [
+    "a",
+    "the",
+    "dog",
+    "cat",
+    "bird",
+    "man",
+    "child",
+    "runs",
+    "sleeps",
+    "plays",
+    "in",
+    "under",
+    "red",
+    "tree",
+    "water",
+]
 
 
 def test_correlation_of_cosines_and_scores(tmp_path):
