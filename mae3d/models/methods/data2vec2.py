@@ -48,6 +48,7 @@ class FeaturePrediction(NamedTuple):
         tokens: Of the B samples.
         class_prediction: Of the extra token [B M, C], None without one.
         class_target: Mean of the teacher's features over all tokens [B M, C], None likewise.
+        spread: Standard deviation of the teacher's features between samples, mean over tokens and channels.
     """
 
     prediction: Tensor
@@ -56,6 +57,7 @@ class FeaturePrediction(NamedTuple):
     tokens: Tokens
     class_prediction: Tensor | None
     class_target: Tensor | None
+    spread: Tensor
 
 
 class Data2Vec2(MaskedAutoencoder):
@@ -163,7 +165,9 @@ class Data2Vec2(MaskedAutoencoder):
             self.teacher.update(self.student_parts())
 
     def losses(self, result: FeaturePrediction) -> dict[str, Tensor]:
-        """Losses, and the deviations of target and prediction over the tokens: both fall to 0 in a collapse.
+        """Losses, the deviation of the target between samples, and that of the prediction over all tokens.
+
+        Both fall to 0 in a collapse; the first also where targets differ, but by their place alone.
 
         Errors are divided by the number of hidden tokens, its mean over the processes where there are several, so that
         the mean of their gradients is that of one process with all samples.
@@ -177,8 +181,8 @@ class Data2Vec2(MaskedAutoencoder):
             if self.class_loss_reduction == "mean":
                 error = error / len(result.class_target)
             losses["loss_class"] = self.class_loss_weight * error * (hidden / count)
-        losses["target_deviation"] = deviation(result.target)
-        losses["prediction_deviation"] = deviation(result.prediction)
+        losses["target_deviation"] = result.spread
+        losses["prediction_deviation"] = deviation(result.prediction.flatten(0, 1))
         return losses
 
     def predict_masked(
@@ -206,7 +210,7 @@ class Data2Vec2(MaskedAutoencoder):
             class_prediction = latents[:, 0]
             class_target = target.mean(dim=1).repeat_interleave(copies, dim=0)
         hidden = mask.gather_masked(target.repeat_interleave(copies, dim=0))
-        return FeaturePrediction(prediction, hidden, mask, tokens, class_prediction, class_target)
+        return FeaturePrediction(prediction, hidden, mask, tokens, class_prediction, class_target, deviation(target))
 
     def encode(self, tokens: Tokens, mask: Mask | None = None) -> Tensor:
         """Latents of the visible tokens of the clones that ``mask`` is for, or of all tokens without one."""
@@ -277,6 +281,5 @@ def _unpadded(padding: Tensor) -> Tensor:
 
 
 def deviation(features: Tensor) -> Tensor:
-    """Standard deviation over tokens, mean over channels, of [..., C]."""
-    rows = features.detach().float().flatten(0, -2)
-    return rows.var(dim=0).add(1e-6).sqrt().mean()
+    """Standard deviation along the first axis, mean over the others; of a single row 0.001."""
+    return features.detach().float().var(dim=0, correction=0).add(1e-6).sqrt().mean()
