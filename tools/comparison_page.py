@@ -162,7 +162,9 @@ def write_page(path: Path, results: dict[str, Any]) -> Path:
     if rows:
         report.heading("Loss relative to its start")
         series = {row["name"]: curve(row, relative=True, by_time=by_time) for row in own}
-        report.figure(line_chart(series, x_label=x_label, y_label="loss / first logged loss", log_y=True))
+        figure = line_chart(series, x_label=x_label, y_label="loss / first logged loss", log_y=True)
+        figure.axes[0].legend(series, frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
+        report.figure(figure)
         report.heading("Loss")
         report.figure(loss_panels(rows, by_time), f"Each in its own unit, over the {x_label}.")
         report.heading("Probe")
