@@ -53,7 +53,7 @@ class RetrievalMetric(SampleMetric):
         mrr: Cut-offs k of the reciprocal rank.
         ndcg: Cut-offs of the discounted gain.
         recall: Cut-offs of recall.
-        chunk: Queries that are ranked at a time.
+        most_scores: Scores that exist at a time: queries of a chunk times passages.
         prefix, collect_device: See :class:`SampleMetric`.
     """
 
@@ -67,7 +67,7 @@ class RetrievalMetric(SampleMetric):
         ndcg: Sequence[int] = (10,),
         recall: Sequence[int] = (50, 1000),
         *,
-        chunk: int = 256,
+        most_scores: int = 1 << 27,
         prefix: str | None = None,
         collect_device: str = "cpu",
     ) -> None:
@@ -77,7 +77,7 @@ class RetrievalMetric(SampleMetric):
         if not cuts or min(cuts) < 1:
             raise ConfigError(f"RetrievalMetric: cut-offs must be positive, got {self.cuts}")
         self.deepest = max(cuts)
-        self.chunk = chunk
+        self.most_scores = most_scores
 
     def summarize(self, sample: dict[str, Tensor]) -> dict[str, Tensor]:
         """All of it."""
@@ -89,10 +89,14 @@ class RetrievalMetric(SampleMetric):
         passages = sorted((one for one in results if int(one["role"]) == 1), key=lambda one: int(one["index"]))
         if not queries or not passages:
             raise DataError(f"RetrievalMetric: {len(queries)} queries with answers and {len(passages)} passages")
+        embeddings, words = torch.stack([one["embedding"] for one in passages]), _sparse_words(passages)
         found: dict[str, list[float]] = {}
-        for start in range(0, len(queries), self.chunk):
-            chunk = queries[start : start + self.chunk]
-            scores = _products(chunk, passages)
+        step = max(1, self.most_scores // len(passages))
+        for start in range(0, len(queries), step):
+            chunk = queries[start : start + step]
+            scores = torch.stack([one["embedding"] for one in chunk]) @ embeddings.T
+            if words is not None:
+                scores += (words @ _dense_words(chunk, words.shape[1])).T
             best = scores.topk(min(self.deepest, len(passages)), dim=1).indices
             for query, order in zip(chunk, best):
                 for name, value in self._judge(query, order).items():
@@ -111,15 +115,21 @@ class RetrievalMetric(SampleMetric):
         }
 
 
-def _products(queries: list[dict[str, Tensor]], passages: list[dict[str, Tensor]]) -> Tensor:
-    """Similarities [Q, P] of representations."""
-    scores = torch.stack([one["embedding"] for one in queries]) @ torch.stack([one["embedding"] for one in passages]).T
-    if "lexical_ids" not in passages[0]:
-        return scores
-    size = max(int(one["lexical_ids"].max()) for one in [*queries, *passages]) + 1
-    words = torch.zeros(size, len(queries))
-    for column, one in enumerate(queries):
-        words[one["lexical_ids"], column] = one["lexical_values"].float()
-    for row, one in enumerate(passages):
-        scores[:, row] += one["lexical_values"].float() @ words[one["lexical_ids"]]
-    return scores
+def _sparse_words(texts: list[dict[str, Tensor]]) -> Tensor | None:
+    """Sparse [N, V], the words of texts, V one more than the highest of them; None where texts have none."""
+    if "lexical_ids" not in texts[0]:
+        return None
+    ids = torch.cat([one["lexical_ids"] for one in texts])
+    rows = torch.repeat_interleave(torch.tensor([len(one["lexical_ids"]) for one in texts]))
+    values = torch.cat([one["lexical_values"] for one in texts]).float()
+    size = (len(texts), int(ids.max()) + 1)
+    return torch.sparse_coo_tensor(torch.stack((rows, ids)), values, size, check_invariants=True)
+
+
+def _dense_words(texts: list[dict[str, Tensor]], size: int) -> Tensor:
+    """[V, N], the words below ``size`` of texts."""
+    words = torch.zeros(size, len(texts))
+    for column, one in enumerate(texts):
+        known = one["lexical_ids"] < size
+        words[one["lexical_ids"][known], column] = one["lexical_values"][known].float()
+    return words

@@ -305,6 +305,15 @@ def test_retrieval_sets(retrieval, vocabulary, tokenizer):
     assert RetrievalTexts(retrieval, vocabulary, "trec").chosen == [(0, [2], [1]), (2, [1], [2])]
 
 
+def test_texts_without_a_name(retrieval, vocabulary):
+    write_lines(retrieval / "queries.jsonl", [{"_id": "0", "text": "a"}, {"text": "a"}])
+    with pytest.raises(DataError, match=r"queries.jsonl\[1\]: lacks the field '_id'"):
+        RetrievalTexts(retrieval, vocabulary)
+    (retrieval / "queries.jsonl").write_bytes(b'{"_id": "0"}\n\n{"_id": "\xff"}\n')
+    with pytest.raises(DataError, match=r"queries.jsonl\[1\]: not UTF-8 text"):
+        RetrievalTexts(retrieval, vocabulary)
+
+
 @pytest.mark.parametrize(
     ("line", "message"),
     [("2\tp9\t1", r"1 names are in no corpus or query file, e.g. \['p9'\]"), ("2\tp1", "expected query, passage")],

@@ -93,7 +93,7 @@ def test_words_add_to_the_product():
     ]
     metrics = []
     for rows in (with_words, widened, texts):
-        metric = RetrievalMetric(recall=(3,), chunk=2)
+        metric = RetrievalMetric(recall=(3,), most_scores=100)
         metric.process(rows)
         metrics.append(metric.compute())
     assert metrics[0] == pytest.approx(metrics[1])

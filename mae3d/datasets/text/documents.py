@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -43,7 +43,9 @@ class LineFile:
         """Line ``number``, stripped."""
         with self.path.open("rb") as file:
             file.seek(self.places[number])
-            line = file.readline()
+            return self._text(file.readline(), number)
+
+    def _text(self, line: bytes, number: int) -> str:
         try:
             return line.decode("utf-8").strip()
         except UnicodeDecodeError as error:
@@ -59,8 +61,17 @@ class JsonLines(LineFile):
 
     def row(self, number: int) -> dict[str, Any]:
         """Object ``number``."""
+        return self._parse(self.line(number), number)
+
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """All objects in order, in one pass over the file."""
+        with self.path.open("rb") as file:
+            lines = (line for line in file if line.strip())
+            yield from (self._parse(self._text(line, number), number) for number, line in enumerate(lines))
+
+    def _parse(self, line: str, number: int) -> dict[str, Any]:
         try:
-            row = json.loads(self.line(number))
+            row = json.loads(line)
         except json.JSONDecodeError as error:
             raise DataError(f"{self.path}[{number}]: not a line of JSON ({error})") from error
         if not isinstance(row, dict):

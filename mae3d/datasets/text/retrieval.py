@@ -36,6 +36,16 @@ def read_relevance(path: Path) -> dict[str, dict[str, int]]:
     return found
 
 
+def _numbers(file: JsonLines) -> dict[str, int]:
+    """Name of each text -> its line."""
+    found = {}
+    for number, row in enumerate(file.rows()):
+        if "_id" not in row:
+            raise DataError(f"{file.path}[{number}]: lacks the field '_id'. {HINT}")
+        found[str(row["_id"])] = number
+    return found
+
+
 @DATASETS.register_module()
 class RetrievalTexts(TokenDataset):
     """The texts of a retrieval set to be encoded: first the queries with known answers, then the corpus.
@@ -72,8 +82,7 @@ class RetrievalTexts(TokenDataset):
         self.corpus, self.queries = (JsonLines(self.root / name) for name in ("corpus.jsonl", "queries.jsonl"))
         path = self.root / "qrels" / f"{split}.tsv"
         relevance = read_relevance(path)
-        passages = {self._id(self.corpus, number): number for number in range(len(self.corpus))}
-        lines = {self._id(self.queries, number): number for number in range(len(self.queries))}
+        passages, lines = _numbers(self.corpus), _numbers(self.queries)
         unknown = [one for one in relevance if one not in lines]
         unknown += [one for grades in relevance.values() for one in grades if one not in passages]
         if unknown:
@@ -83,12 +92,6 @@ class RetrievalTexts(TokenDataset):
             for query, grades in sorted(relevance.items(), key=lambda item: lines[item[0]])
         ]
         self.prepare_skipping()
-
-    def _id(self, file: JsonLines, number: int) -> str:
-        row = file.row(number)
-        if "_id" not in row:
-            raise DataError(f"{file.path}[{number}]: lacks the field '_id'. {HINT}")
-        return str(row["_id"])
 
     def __len__(self) -> int:
         return len(self.chosen) + len(self.corpus)
