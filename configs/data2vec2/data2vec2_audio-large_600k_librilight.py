@@ -15,6 +15,7 @@ with read_base():
     from .._base_.schedules.data2vec2 import *
 
 model = dict(type=data2vec2_audio_large)
+compile_targets = ["encoder", "decoder"]
 train_cfg.update(max_iters=600_000)
 train_dataloader.dataset.update(root="data/libri-light", select="")
 train_dataloader.update(batch_size=2)

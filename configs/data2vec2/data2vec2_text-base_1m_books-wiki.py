@@ -15,6 +15,7 @@ with read_base():
     from .._base_.schedules.data2vec2 import *
 
 model = dict(type=data2vec2_text_base)
+compile_targets = ["encoder", "decoder"]
 train_cfg.update(max_iters=1_000_000)
 optim_wrapper.optimizer.update(lr=2e-4, betas=(0.9, 0.98), eps=1e-6, weight_decay=0.01)
 optim_wrapper.update(clip_grad=dict(max_norm=1.0))

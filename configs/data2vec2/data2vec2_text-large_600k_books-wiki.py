@@ -15,6 +15,7 @@ with read_base():
     from .._base_.schedules.data2vec2 import *
 
 model = dict(type=data2vec2_text_large)
+compile_targets = ["encoder", "decoder"]
 train_cfg.update(max_iters=600_000)
 train_dataloader.update(batch_size=2)
 optim_wrapper.optimizer.update(lr=1e-4, betas=(0.9, 0.98), eps=1e-6, weight_decay=0.01)
