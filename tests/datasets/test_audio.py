@@ -265,9 +265,13 @@ def test_json_lists_as_ast_writes_them(tmp_path):
             AudioTable(tmp_path / "list.json", path="wav")
     with pytest.raises(ConfigError, match=r"none of \.csv, \.tsv, \.json"):
         AudioTable(tmp_path / "list.txt")
-    (tmp_path / "list.csv").write_text("filename\na.wav,7\n")
-    with pytest.raises(DataError, match="row 0 has more values"):
-        AudioTable(tmp_path / "list.csv")
+    for text, message in (
+        ("filename\na.wav,7\n", "row 0 has more"),
+        ("filename,class\na.wav,7\nb.w", "row 1 has fewer"),
+    ):
+        (tmp_path / "list.csv").write_text(text)
+        with pytest.raises(DataError, match=f"{message} values than there are columns"):
+            AudioTable(tmp_path / "list.csv")
 
 
 @pytest.mark.shared_data

@@ -85,6 +85,12 @@ def test_tokenizer_files_of_other_models(tmp_path):
     assert (tokenizer.ids["first"], tokenizer.ids["pad"], tokenizer.ids["mask"]) == (0, 1, 4)
     ids = tokenizer.encode("some summer")
     assert tokenizer.words(ids)[[0, -1]].tolist() == [0, 1]
+    inner.enable_truncation(2)
+    inner.enable_padding(length=40)
+    inner.save(str(tmp_path / "cuts.json"))
+    cuts = TextTokenizer(tmp_path / "cuts.json")
+    assert cuts.encode("some summer").tolist() == ids.tolist()
+    assert [one.tolist() for one in cuts.encode_all(["some summer"])] == [ids.tolist()]
 
 
 @pytest.mark.parametrize(
@@ -303,6 +309,15 @@ def test_retrieval_sets(retrieval, vocabulary, tokenizer):
     assert dataset.sample_name(1).endswith("queries.jsonl[2]")
     write_lines(retrieval / "qrels" / "trec.tsv", ["2 0 p2 2", "0 0 x 1"])
     assert RetrievalTexts(retrieval, vocabulary, "trec").chosen == [(0, [2], [1]), (2, [1], [2])]
+
+
+def test_a_passage_without_text_keeps_its_place(retrieval, vocabulary):
+    write_lines(retrieval / "corpus.jsonl", [{"_id": "p1", "text": " "}, {"_id": "p2"}, {"_id": "x", "text": "e"}])
+    dataset = RetrievalTexts(retrieval, vocabulary)
+    assert [dataset[number]["tokens"].tolist() for number in (2, 3)] == [[CLS, SEP]] * 2
+    write_lines(retrieval / "queries.jsonl", [{"_id": "0", "text": ""}, {"_id": "2", "text": "a"}])
+    with pytest.raises(DataError, match=r"queries.jsonl\[0\]: the text '' holds no token"):
+        RetrievalTexts(retrieval, vocabulary)[0]
 
 
 def test_texts_without_a_name(retrieval, vocabulary):

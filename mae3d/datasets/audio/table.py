@@ -137,10 +137,11 @@ def _read(path: Path, columns: Sequence[str] | None) -> list[Row]:
         raise ConfigError(f"AudioTable: {path} is none of .csv, .tsv, .json. {HINT}")
     lines = [line for line in read_lines(path, HINT) if not line.startswith("#")]
     delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
-    rows = list(csv.DictReader(lines, columns, restval="", delimiter=delimiter, skipinitialspace=True))
-    long = next((number for number, row in enumerate(rows) if None in row), None)
-    if long is not None:
-        raise DataError(f"{path}: row {long} has more values than there are columns. {HINT}")
+    rows = list(csv.DictReader(lines, columns, delimiter=delimiter, skipinitialspace=True))
+    for number, row in enumerate(rows):
+        if None in row or None in row.values():
+            kind = "more" if None in row else "fewer"
+            raise DataError(f"{path}: row {number} has {kind} values than there are columns. {HINT}")
     return rows
 
 

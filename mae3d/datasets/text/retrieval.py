@@ -52,7 +52,8 @@ class RetrievalTexts(TokenDataset):
 
     A sample is ``{"tokens": int64 [n], "role": int64 (0 a query, 1 a passage), "relevant": int64 [R], "gains": int64
     [R], "index": int64}``: numbers and grades of the passages that answer a query (R = 0 for passages). A passage's
-    number is its line in the corpus, and ``index`` counts queries and passages through.
+    number is its line in the corpus, and ``index`` counts queries and passages through. A passage without text, as
+    some corpora have, keeps its place and is the two special tokens alone.
 
     Args:
         root: Folder in BEIR's layout.
@@ -116,14 +117,16 @@ class RetrievalTexts(TokenDataset):
         """Query or passage ``index``."""
         kind, number = self._place(index)
         if kind == "query":
-            text, length = self.queries.row(number).get("text"), self.query_length
+            text = self.queries.row(number).get("text") or ""
+            tokens = self.enclosed(text, self.query_length, self.sample_name(index))
             relevant, gains = self.chosen[int(index)][1:]
         else:
             row = self.corpus.row(number)
-            text, length = " ".join(str(row[key]) for key in ("title", "text") if row.get(key)), self.max_length
+            text = " ".join(str(row[key]) for key in ("title", "text") if row.get(key))
+            tokens = torch.from_numpy(self.tokenizer.enclose(self.tokenizer.encode(text), self.max_length))
             relevant, gains = [], []
         return {
-            "tokens": self.enclosed(text or "", length, self.sample_name(index)),
+            "tokens": tokens,
             "role": torch.tensor(int(kind == "passage")),
             "relevant": torch.from_numpy(np.asarray(relevant, dtype=np.int64)),
             "gains": torch.from_numpy(np.asarray(gains, dtype=np.int64)),

@@ -79,9 +79,13 @@ class TextTokenizer:
         tokenizers = import_tokenizers(f"reading {self.path.name}")
         require_file(self.path, HINT)
         try:
-            return tokenizers.Tokenizer.from_file(str(self.path))
+            tokenizer = tokenizers.Tokenizer.from_file(str(self.path))
         except Exception as error:  # the package raises plain Exception
             raise DataError(f"{self.path}: not a tokenizer of the package tokenizers ({error}). {HINT}") from error
+        # Many published files say how their model cuts and pads batches: texts of a data set stay whole.
+        tokenizer.no_truncation()
+        tokenizer.no_padding()
+        return tokenizer
 
     def _read_list(self) -> Any:
         try:
