@@ -54,6 +54,17 @@ def test_losses_of_the_model():
     torch.testing.assert_close(model(**batch, mode="tensor"), scores)
 
 
+@pytest.mark.parametrize("build", [bi_encoder_test, lexical_bi_encoder_test])
+def test_similarities_are_not_rounded_to_bfloat16(build):
+    model, batch = build().eval(), text_pair_batch(0)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = model(**batch, mode="tensor")
+        queries, passages = (model.vectors(batch[f"{s}_tokens"], batch[f"{s}_offsets"]) for s in ("query", "passage"))
+    assert found.dtype == torch.float32
+    wide = [TextVectors(*(None if part is None else part.double() for part in side)) for side in (queries, passages)]
+    torch.testing.assert_close(found.double(), model.similarities(*wide), rtol=1e-5, atol=1e-5)
+
+
 @pytest.mark.parametrize("pooling", ["cls", "mean"])
 def test_pooling_and_cosine(pooling):
     model = bi_encoder_test(pooling=pooling, similarity="cosine").eval()
@@ -134,6 +145,8 @@ def test_bad_input_is_named():
         bi_encoder_test(distill=True)(**batch, mode="loss")
     with pytest.raises(ConfigError, match='pooling must be "cls" or "mean"'):
         BiEncoder(pooling="max")
+    with pytest.raises(ConfigError, match='distill_reduction must be "element" or "query", got \'mean\''):
+        bi_encoder_test(distill=True, distill_reduction="mean")
     with pytest.raises(ConfigError, match="temperature must be positive"):
         bi_encoder_test(temperature=0.0)
     with pytest.raises(ConfigError, match=r"keep must be in \[1, 160\]"):

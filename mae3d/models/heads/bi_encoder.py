@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from mae3d.errors import ConfigError, DataError
 from mae3d.models.building import build, evaluating
-from mae3d.models.losses.contrastive import Reduction, contrastive_loss, distillation_loss, gather_rows
+from mae3d.models.losses.contrastive import Reduction, contrastive_loss, distillation_loss, gather_rows, inner_products
 from mae3d.models.methods.bert import encode, encoder_parts
 from mae3d.models.methods.masked_autoencoder import encoder_layer_depth
 from mae3d.models.methods.retro_mae import TEST, TINY
@@ -94,6 +94,10 @@ class BiEncoder(BaseModel):
                 f'{type(self).__name__}: pooling must be "cls" or "mean" and similarity "dot" or "cosine", got '
                 f"{pooling!r} and {similarity!r}"
             )
+        if distill_reduction not in ("element", "query"):
+            raise ConfigError(
+                f'{type(self).__name__}: distill_reduction must be "element" or "query", got {distill_reduction!r}'
+            )
         if temperature <= 0:
             raise ConfigError(f"{type(self).__name__}: temperature must be positive, got {temperature}")
         parts = encoder_parts(
@@ -156,7 +160,7 @@ class BiEncoder(BaseModel):
 
     def similarities(self, queries: TextVectors, passages: TextVectors) -> Tensor:
         """Similarities [Q, P] of all pairs."""
-        return queries.dense @ passages.dense.T
+        return inner_products(queries.dense, passages.dense)
 
     def compute_loss(self, queries: TextVectors, passages: TextVectors, teacher: Tensor | None) -> dict[str, Tensor]:
         """Contrastive loss over all passages of all processes, and distillation where it is asked for."""

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from mae3d.errors import ConfigError
 from mae3d.models.decoders import LexicalHead
 from mae3d.models.heads.bi_encoder import BiEncoder, TextVectors, rows_of
+from mae3d.models.losses.contrastive import inner_products
 from mae3d.models.methods.bert import encode, language_parts
 from mae3d.models.methods.retro_mae import TEST
 from mae3d.registry import MODELS
@@ -66,7 +67,7 @@ class LexicalBiEncoder(BiEncoder):
         if self.keep is not None:
             values, words = kept.topk(self.keep, dim=-1)
             kept = torch.zeros_like(kept).scatter(1, words, values)
-        return super().similarities(queries, passages) + queries.lexical @ kept.T
+        return super().similarities(queries, passages) + inner_products(queries.lexical, kept)
 
     def pair_similarities(self, first: TextVectors, second: TextVectors) -> Tensor:
         """The similarity itself [N]."""

@@ -40,6 +40,16 @@ def gather_rows(rows: Tensor) -> Tensor:
     return _Gather.apply(rows)
 
 
+def inner_products(first: Tensor, second: Tensor) -> Tensor:
+    """Products [N, M] of rows [N, D] and [M, D], at least in float32, under autocast too.
+
+    The vectors of BERT have products in the hundreds, where bfloat16 tells whole numbers apart at best.
+    """
+    with torch.autocast(first.device.type, enabled=False):
+        wide = torch.promote_types(torch.promote_types(first.dtype, second.dtype), torch.float32)
+        return first.to(wide) @ second.to(wide).T
+
+
 def contrastive_loss(scores: Tensor, temperature: float = 1.0) -> Tensor:
     """Cross entropy of each query against all passages, at least in float32.
 
