@@ -276,5 +276,7 @@ def test_wrong_options_are_named():
     ):
         with pytest.raises(ConfigError, match=message):
             audio_mae_test(**wrong)
+    with pytest.raises(ConfigError, match="not for multi_label=True"):
+        audio_mae_classifier_test(label_smoothing=0.1)
     with pytest.raises(ConfigError, match="mean of 1 channels, got"):
         PixelTarget((4, 4), 1)  # three numbers, those of photographs

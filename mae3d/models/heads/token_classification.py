@@ -39,7 +39,8 @@ class TokenClassifier(BaseModel):
         head_std: The linear layer's weight is normal with this deviation, cut at 2, its bias zero.
         head_scale: Its weight and bias are multiplied by this once (VideoMAE: 0.001).
         freeze: Train only pooling and head.
-        label_smoothing: Share of probability spread over all K classes, where the batch has no soft ``target``.
+        label_smoothing: Share of probability spread over all K classes, where the batch has no soft ``target``; not
+            with ``multi_label``.
         multi_label: Classes do not exclude each other: binary cross entropy of every class, sigmoids in the place of
             softmax.
         training_mask: Masking, module or config, of tokens that the encoder does not see in training.
@@ -85,6 +86,8 @@ class TokenClassifier(BaseModel):
         nn.init.trunc_normal_(self.head.weight, std=head_std)
         nn.init.zeros_(self.head.bias)
         self.head.weight.data.mul_(head_scale)
+        if multi_label and label_smoothing:
+            raise ConfigError("TokenClassifier: label_smoothing is for one label a sample, not for multi_label=True")
         self.label_smoothing = label_smoothing
         self.multi_label = multi_label
         self.training_mask = None if training_mask is None else build(training_mask)
