@@ -6,7 +6,6 @@ from mmengine.config import read_base
 from mae3d.checkpoints import PretrainedEncoder
 from mae3d.models.heads import BiEncoder
 
-
 with read_base():
     from .._base_.datasets.msmarco_bi_encoder import *
     from .._base_.runtime import *

@@ -10,7 +10,6 @@ from mmengine.config import read_base
 from mae3d.checkpoints import PretrainedEncoder
 from mae3d.models.methods import retro_mae_base
 
-
 with read_base():
     from .._base_.datasets.msmarco_pretrain import *
     from .._base_.runtime import *

@@ -7,7 +7,6 @@ from mae3d.checkpoints import PretrainedEncoder
 from mae3d.engine.hooks import AtomicCheckpointHook
 from mae3d.models.heads import bi_encoder_tiny
 
-
 with read_base():
     from .._base_.datasets.sts_pairs import *
     from .._base_.runtime import *
