@@ -1,7 +1,8 @@
 # python tools/train.py configs/voxel_mae/voxel-mae_tiny_20e_drive.py
 """A small Voxel-MAE on one recorded drive of your own, in the layout of SequenceFolder; trains on a CPU.
 
-The drive is expected under data/drive; another place:
+Voxels are one metre high, unlike the published pillars, so that heights weigh in the Chamfer loss as places do; points
+enter normalized. The drive is expected under data/drive; another place:
     --cfg-options train_dataloader.dataset.root=PATH
 """
 
@@ -19,12 +20,16 @@ with read_base():
 model = dict(
     type=VoxelMAE,
     in_channels=4,
-    window=(10, 10, 1),
+    normalized=True,
+    point_range=(-24.0, -24.0, -3.0, 24.0, 24.0, 1.0),
+    voxel_size=(0.5, 0.5, 1.0),
+    window=(12, 12, 4),
     vfe_channels=(32,),
     embed_dim=64,
     depth=2,
     num_heads=4,
     decoder_depth=1,
+    objectives=dict(points=1.0, count=0.02, occupancy=1.0),  # voxels of a dense sensor hold up to hundreds of points
 )
 train_dataloader.update(
     batch_size=2,
