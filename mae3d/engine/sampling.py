@@ -68,20 +68,28 @@ class EpochSampler(Sampler):
 
     def __len__(self) -> int:
         """Samples of this rank in a full epoch, wherever the next pass begins."""
-        count = len(self.dataset)
+        count = self._count()
         if self.round_up:
             return math.ceil(count / self.world_size)
         return math.ceil((count - self.rank) / self.world_size)
 
+    def _count(self) -> int:
+        """Samples of an epoch, of all ranks together."""
+        return len(self.dataset)
+
+    def _drawn(self) -> list[int]:
+        """Their order."""
+        count = self._count()
+        return torch.randperm(count, generator=self._generator()).tolist() if self.shuffle else list(range(count))
+
+    def _generator(self) -> torch.Generator:
+        return torch.Generator().manual_seed(mix(self.seed, self.epoch) & (1 << 63) - 1)
+
     def _order(self) -> list[int]:
-        count = len(self.dataset)
-        order = list(range(count))
-        if self.shuffle:
-            generator = torch.Generator().manual_seed(mix(self.seed, self.epoch) & (1 << 63) - 1)
-            order = torch.randperm(count, generator=generator).tolist()
-        if self.round_up and count:
-            total = math.ceil(count / self.world_size) * self.world_size
-            order = (order * math.ceil(total / count))[:total]
+        order = self._drawn()
+        if self.round_up and order:
+            total = math.ceil(len(order) / self.world_size) * self.world_size
+            order = (order * math.ceil(total / len(order)))[:total]
         return order[self.rank :: self.world_size]
 
 
@@ -117,24 +125,19 @@ class WeightedSampler(EpochSampler):
             )
         self.samples = len(dataset) if samples is None else samples
         self.replacement = replacement
+        if self.samples < 1:
+            raise ConfigError(f"WeightedSampler: samples must be positive, got {self.samples}")
         possible = int(self.weights.count_nonzero())
         if not replacement and self.samples > possible:
             raise ConfigError(
                 f"WeightedSampler: {self.samples} draws from {possible} samples with a weight; set replacement=True"
             )
 
-    def __len__(self) -> int:
-        """Samples of this rank in a full epoch, wherever the next pass begins."""
-        if self.round_up:
-            return math.ceil(self.samples / self.world_size)
-        return math.ceil((self.samples - self.rank) / self.world_size)
+    def _count(self) -> int:
+        return self.samples
 
-    def _order(self) -> list[int]:
-        generator = torch.Generator().manual_seed(mix(self.seed, self.epoch) & (1 << 63) - 1)
-        order = torch.multinomial(self.weights, self.samples, self.replacement, generator=generator).tolist()
-        if self.round_up:
-            order += order[: -self.samples % self.world_size]
-        return order[self.rank :: self.world_size]
+    def _drawn(self) -> list[int]:
+        return torch.multinomial(self.weights, self.samples, self.replacement, generator=self._generator()).tolist()
 
 
 @DATASETS.register_module()

@@ -263,6 +263,8 @@ def test_json_lists_as_ast_writes_them(tmp_path):
         (tmp_path / "list.json").write_text(text)
         with pytest.raises(DataError, match=message):
             AudioTable(tmp_path / "list.json", path="wav")
+    with pytest.raises(DataError, match=r"^\S+absent\.json: file is missing"):
+        AudioTable(tmp_path / "absent.json", path="wav")
     with pytest.raises(ConfigError, match=r"none of \.csv, \.tsv, \.json"):
         AudioTable(tmp_path / "list.txt")
     for text, message in (

@@ -240,6 +240,13 @@ def test_damaged_blocks(tmp_path, vocabulary, tokenizer):
         TokenBlocks(folder, vocabulary)
     with pytest.raises(ConfigError, match="short_probability in"):
         write_blocks(documents, tokenizer, folder, short_probability=2.0)
+    for content in ("{", "[]", "{}"):
+        (folder / "blocks.json").write_text(content)
+        with pytest.raises(DataError, match=r"blocks.json: damaged"):
+            TokenBlocks(folder, vocabulary)
+    write_blocks([[]], tokenizer, folder)
+    with pytest.raises(DataError, match="holds no block"):
+        TokenBlocks(folder, vocabulary)
 
 
 def test_scored_pairs(tmp_path, vocabulary):

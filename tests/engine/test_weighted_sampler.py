@@ -54,11 +54,25 @@ def test_epochs_positions_and_ranks():
     assert [key for pair in zip(*shares) for key in pair] == [*first, first[0]]
 
 
+def test_every_rank_has_a_share_of_few_draws():
+    sampler = WeightedSampler(Weighted([1.0] * 50), 2, seed=3)
+    first = list(sampler)
+    sampler.world_size = 5
+    shares = []
+    for rank in range(5):
+        sampler.rank = rank
+        shares += sampler
+        assert len(sampler) == 1
+    assert shares == [*first, *first, first[0]]
+
+
 def test_what_cannot_be_drawn_is_named():
     with pytest.raises(ConfigError, match=r"list has no sample_weights\(\)"):
         WeightedSampler([1, 2])
     with pytest.raises(ConfigError, match="3 draws from 2 samples with a weight; set replacement=True"):
         WeightedSampler(Weighted([1.0, 0.0, 2.0]))
+    with pytest.raises(ConfigError, match="samples must be positive, got 0"):
+        WeightedSampler(Weighted([1.0]), 0)
     part = Weighted([1.0, 2.0])
     part.sample_weights = lambda: torch.ones(5)
     with pytest.raises(ConfigError, match="5 weights for 2 samples"):

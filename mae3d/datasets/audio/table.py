@@ -146,8 +146,9 @@ def _read(path: Path, columns: Sequence[str] | None) -> list[Row]:
 
 
 def _read_json(path: Path) -> list[Row]:
+    require_file(path, HINT)
     try:
-        content = json.loads(require_file(path, HINT).read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise DataError(f"{path}: not a JSON file ({error}). {HINT}") from error
     rows = content.get("data") if isinstance(content, dict) else content

@@ -142,6 +142,15 @@ def fingerprint(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
+def _read_notes(path: Path) -> dict[str, Any]:
+    content = require_file(path, HINT).read_text()
+    try:
+        notes = json.loads(content)
+        return {name: notes[name] for name in ("vocabulary", "dtype")}
+    except (ValueError, TypeError, KeyError) as error:
+        raise DataError(f"{path}: damaged ({error!r}). {HINT}") from error
+
+
 @DATASETS.register_module()
 class TokenBlocks(TokenDataset):
     """Blocks that ``tools/prepare_data.py text`` wrote; samples are those of :class:`TextDocuments`.
@@ -159,10 +168,12 @@ class TokenBlocks(TokenDataset):
     def __init__(self, path: str | Path, vocabulary: str | Path, max_length: int = 512, **options: Any) -> None:
         super().__init__(vocabulary, max_length, **options)
         self.path = Path(path)
-        notes = json.loads(require_file(self.path / "blocks.json", HINT).read_text())
+        notes = _read_notes(self.path / "blocks.json")
         if notes["vocabulary"] != fingerprint(self.tokenizer.path):
             raise DataError(f"{self.path}: its blocks were written with another vocabulary than {vocabulary}. {HINT}")
         self.offsets = np.load(require_file(self.path / "offsets.npy", HINT))
+        if len(self.offsets) < 2:
+            raise DataError(f"{self.path}: holds no block; the documents that it was written from have no text. {HINT}")
         self._kind = np.dtype(notes["dtype"])
         size = require_file(self.path / "tokens.bin", HINT).stat().st_size
         if size != self.offsets[-1] * self._kind.itemsize:
