@@ -46,3 +46,5 @@ def test_structured_masks_need_two_axes():
         TimeFrequencyMasking()(grid_tokens((2, 3, 4)))
     with pytest.raises(ConfigError, match=r"mask ratio must be in \[0, 1\)"):
         TimeFrequencyMasking(1.0)
+    with pytest.raises(ConfigError, match=r"leave 51 x 0 tokens of a grid \(64, 8\)"):
+        TimeFrequencyMasking(0.2, 0.9)(grid_tokens((64, 8)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from mae3d.errors import ConfigError
 from mae3d.models.masking.grid import grid_of
 from mae3d.models.masking.random import check_ratio, masked_count, random_numbers
 from mae3d.registry import MODELS
@@ -33,6 +34,11 @@ class TimeFrequencyMasking(nn.Module):
         time, frequency = (
             size - masked_count(size, ratio, "visible") for size, ratio in zip(grid, (self.time, self.frequency))
         )
+        if not time or not frequency:
+            raise ConfigError(
+                f"TimeFrequencyMasking: time={self.time} and frequency={self.frequency} leave {time} x {frequency} "
+                f"tokens of a grid {grid}; lower them"
+            )
         return time, frequency
 
     def masked_tokens(self, tokens: Tokens) -> int:

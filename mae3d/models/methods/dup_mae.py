@@ -1,4 +1,4 @@
-"""DupMAE (RetroMAE v2): Duplex masked auto-encoder for retrieval-oriented models (Xiao et al., arXiv 2211.08769).
+"""DupMAE (RetroMAE-2): Duplex masked auto-encoder (Liu et al., ACL 2023, arXiv 2305.02564; first 2211.08769).
 
     encoder and decoder of RetroMAE; the decoder's query is embedded like a word (kind, place, LayerNorm, dropout)
     masked-language scores of all tokens but [CLS], the largest over the text for each word --> [V]
