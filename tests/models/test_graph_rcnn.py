@@ -76,6 +76,19 @@ def test_points_of_boxes_equal_a_loop(most: int, count: int) -> None:
     assert (count in kinds) == (count == 24)
 
 
+@pytest.mark.parametrize("points", [0, 30])
+def test_boxes_of_which_none_holds_a_point(points: int) -> None:
+    cloud, offsets = torch.randn(points, 5, generator=torch.Generator().manual_seed(0)), torch.tensor([0, points])
+    boxes = torch.tensor([[40.0, 0, 0, 4, 2, 1.5, 0], [50.0, 0, 0, 4, 2, 1.5, 1]])
+    found = RoiPointSampler(8)(cloud, offsets, boxes, torch.tensor([0, 2]))
+    assert found.counts.tolist() == [0, 0]
+    assert (found.rows == -1).all()
+    assert found.rows.shape == (2, 8)
+    assert not found.local.any()
+    refined = GraphRefiner(5, sampler={"num_points": 8}, **NETWORK)(cloud, offsets, boxes, torch.tensor([0, 2]))
+    assert refined.codes.isfinite().all()
+
+
 def test_far_boxes_have_finer_cells() -> None:
     points = torch.rand(4000, 3, generator=torch.Generator().manual_seed(0)) * 2 - 1
     box, sampler = torch.tensor([[0.0, 0, 0, 2, 2, 2, 0]]), RoiPointSampler(4000, 4000, margin=(0, 0, 0))
@@ -314,7 +327,7 @@ def test_what_does_not_fit_is_named() -> None:
         RoiPointSampler(cell=0.0)
     with pytest.raises(ConfigError, match="margin three"):
         RoiPointSampler(margin=(1.0,))
-    for wrong in ({"count": 0}, {"hard": 1.5}, {"easy": 0.7}):
+    for wrong in ({"count": 1}, {"hard": 1.5}, {"easy": 0.7}):
         with pytest.raises(ConfigError, match="ProposalSampler: count must be"):
             ProposalSampler(**wrong)
 

@@ -44,14 +44,14 @@ class ProposalSampler:
     replacement, do not: ``hard`` of those overlap one by ``easy`` or more. Where a kind is missing the others fill up.
 
     Attributes:
-        count: Proposals of a sample that has any.
+        count: Proposals of a sample that has any; at least 2, for BatchNorm takes no single one.
         foreground: Share of good ones at most.
         positive: IoU from which a proposal is good.
         easy: IoU below which a bad one is easy.
         hard: Share of hard ones among the bad.
 
     Raises:
-        ConfigError: Shares outside [0, 1], or thresholds that do not rise.
+        ConfigError: Fewer than 2 proposals, shares outside [0, 1], or thresholds that do not rise.
     """
 
     count: int = 128
@@ -62,9 +62,9 @@ class ProposalSampler:
 
     def __post_init__(self) -> None:
         shares = self.foreground, self.hard
-        if self.count < 1 or min(shares) < 0 or max(shares) > 1 or not 0 <= self.easy <= self.positive <= 1:
+        if self.count < 2 or min(shares) < 0 or max(shares) > 1 or not 0 <= self.easy <= self.positive <= 1:
             raise ConfigError(
-                "ProposalSampler: count must be at least 1, foreground and hard in [0, 1], 0 <= easy <= positive <= 1; "
+                "ProposalSampler: count must be at least 2, foreground and hard in [0, 1], 0 <= easy <= positive <= 1; "
                 f"got {self}"
             )
 

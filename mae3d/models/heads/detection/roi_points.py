@@ -90,12 +90,12 @@ class RoiPointSampler:
         counts = torch.bincount(found.box, minlength=len(boxes))
         starts = torch.nn.functional.pad(counts.cumsum(0), (1, 0))
         picks = furthest_point_sample_packed(found.local, starts, counts.clamp(max=self.num_points))
-        kept = picks.offsets.diff()
-        slots = torch.arange(self.num_points, device=boxes.device) % kept.clamp(min=1).unsqueeze(1)  # [R, K]
-        place = picks.indices[(picks.offsets[:-1].unsqueeze(1) + slots).clamp(max=max(0, len(picks.indices) - 1))]
         if not len(picks.indices):
             shape = (len(boxes), self.num_points)
             return RoiPoints(counts.new_full(shape, -1), large.new_zeros(*shape, 3), counts)
+        kept = picks.offsets.diff()
+        slots = torch.arange(self.num_points, device=boxes.device) % kept.clamp(min=1).unsqueeze(1)  # [R, K]
+        place = picks.indices[(picks.offsets[:-1].unsqueeze(1) + slots).clamp(max=len(picks.indices) - 1)]
         empty = (kept == 0).unsqueeze(1)
         rows, local = found.row[place].masked_fill(empty, -1), found.local[place].masked_fill(empty.unsqueeze(2), 0)
         return RoiPoints(rows, local, kept)
