@@ -284,8 +284,8 @@ def test_displaced_boxes_are_corrected() -> None:
     """Points on the faces of boxes; proposals beside them: the second stage learns where the boxes are."""
     torch.manual_seed(0)
     generator = torch.Generator().manual_seed(0)
-    size = {"edge_channels": (16, 16, 32), "gate_channels": 16, "hidden_channels": 64, "embed_dim": 32}
-    model = GraphRefiner(3, sampler={"num_points": 32, "cell": 0.3}, neighbours=4, **size, dropout=0.0)
+    size = {"edge_channels": (8, 8, 16), "gate_channels": 8, "hidden_channels": 32, "embed_dim": 32}
+    model = GraphRefiner(3, sampler={"num_points": 16, "cell": 0.3}, neighbours=4, **size, dropout=0.0)
     optimizer = torch.optim.Adam(model.parameters(), 1e-2)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 150)
 
