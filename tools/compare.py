@@ -60,6 +60,9 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     args = parser.parse_args(arguments)
     if args.steps < 1 or (args.minutes is not None and args.minutes <= 0):
         parser.error("--steps must be at least 1 and --minutes above 0")
+    if args.jobs is not None and args.jobs < 1:
+        parser.error("--jobs must be at least 1")
+    args.seeds, args.init_from = (list(dict.fromkeys(values)) for values in (args.seeds, args.init_from))
     return args
 
 
@@ -164,7 +167,10 @@ class Comparison:
         runs = self.runs(own)
         failed = [self.failures[run.name] for run in runs if run.name in self.failures]
         row["missing"] = failed[0] if failed else ""
-        row["runs"] = [measured(run) for run in runs if run.finished]
+        finished = [measured(run) for run in runs if run.finished]
+        row["runs"] = [run for run in finished if run["loss"]]
+        if len(row["runs"]) < len(finished):
+            row["missing"] = "ended before a loss was logged; allow more --minutes"
         return row
 
     def _settings(self) -> dict[str, Any]:
@@ -186,7 +192,7 @@ def measured(run: Training) -> dict[str, Any]:
     probes = {name: points for name, points in curves.items() if name.startswith("probe/")}
     return {
         "seed": run.seed,
-        "loss": curves["loss"],
+        "loss": curves.get("loss", []),
         "probes": {name.removeprefix("probe/"): [points[0][1], points[-1][1]] for name, points in probes.items()},
         "cost": json.loads((run.work_dir / "cost.json").read_text()),
     }

@@ -13,6 +13,7 @@ from mae3d.engine.config import load_config
 from mae3d.errors import ConfigError
 from mae3d.registry import MODELS
 from tests.engine.runs import ROOT, logged
+from tests.tools.finished import finish
 
 CONFIGS = ROOT / "tests" / "tools" / "comparison"
 
@@ -127,6 +128,33 @@ def test_a_comparison_from_configs_to_the_page(tools, tmp_path, monkeypatch, cap
     said = capsys.readouterr().out
     assert len(re.findall(r"\[\d/\d\] .*: reused", said)) == 4  # both objectives, then the source and what it starts
     assert checkpoint.stat().st_mtime_ns == made
+
+
+def test_a_run_too_short_for_a_loss_has_no_numbers(tools, tmp_path):
+    arguments = [
+        *configs("points_tiny"),
+        "--minutes",
+        "0.001",
+        "--data",
+        str(tmp_path),
+        "--output",
+        str(tmp_path / "out"),
+    ]
+    comparison = tools.compare.Comparison(tools.compare.parse(arguments))
+    (run,) = comparison.runs(comparison.objectives[0])
+    finish(run, {})
+    (run.work_dir / "cost.json").write_text("{}")
+    (made,) = comparison.write()["rows"]
+    assert made["runs"] == []
+    assert made["missing"] == "ended before a loss was logged; allow more --minutes"
+
+
+def test_what_is_named_twice_runs_once(tools, capsys):
+    args = tools.compare.parse(["a.py", "--seeds", "1", "0", "1", "--init-from", "a", "a"])
+    assert (args.seeds, args.init_from) == ([1, 0], ["a"])
+    with pytest.raises(SystemExit):
+        tools.compare.parse(["a.py", "--jobs", "0"])
+    assert "--jobs must be at least 1" in capsys.readouterr().err
 
 
 def row(name, runs, **more):
