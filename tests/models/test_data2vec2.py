@@ -169,6 +169,8 @@ def test_targets_are_normalised():
     for layer, average in (("instance", "none"), ("instance", "layer"), ("layer", "instance")):
         expected = oracle.make_targets(layers, 3, layer, average)
         torch.testing.assert_close(LayerAverage(8, 3, layer, average)(layers[-3:]), expected)
+    with pytest.raises(DataError, match=r"at least two tokens a sample, got features \[3, 1, 8\]"):
+        LayerAverage(8, 1)([layers[0][:, :1]])
 
 
 def test_only_noise_makes_two_passes_differ():

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mae3d.errors import ConfigError
+from mae3d.errors import ConfigError, DataError
 from mae3d.registry import MODELS
 
 FeatureNorm = Literal["none", "instance", "layer"]
@@ -21,7 +21,15 @@ def normalize_features(features: Tensor, kind: FeatureNorm) -> Tensor:
     Args:
         features: Of all tokens.
         kind: "instance": over the tokens of a sample, for each channel; "layer": over the channels of a token; "none".
+
+    Raises:
+        DataError: "instance" of samples of a single token, which have no variance.
     """
+    if kind == "instance" and features.shape[1] < 2:
+        raise DataError(
+            f"instance norm needs at least two tokens a sample, got features {list(features.shape)}; use longer samples "
+            "or smaller patches"
+        )
     features = features if features.dtype == torch.float64 else features.float()
     if kind == "instance":
         return F.instance_norm(features.transpose(1, 2)).transpose(1, 2)
