@@ -27,8 +27,8 @@ def normalize_features(features: Tensor, kind: FeatureNorm) -> Tensor:
     """
     if kind == "instance" and features.shape[1] < 2:
         raise DataError(
-            f"instance norm needs at least two tokens a sample, got features {list(features.shape)}; use longer samples "
-            "or smaller patches"
+            f"instance norm needs at least two tokens a sample, got features {list(features.shape)}; use longer "
+            "samples or smaller patches"
         )
     features = features if features.dtype == torch.float64 else features.float()
     if kind == "instance":
