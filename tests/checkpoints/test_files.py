@@ -1,4 +1,6 @@
+import importlib
 import os
+import sys
 
 import pytest
 import torch
@@ -24,6 +26,35 @@ def test_code_in_a_file_is_not_run(tmp_path):
     with pytest.raises(CheckpointError, match=r"could run code .*system"):
         load_weights(tmp_path / "bad.pth")
     assert not trap.exists()
+
+
+class Calls:
+    """Calls a function when it is unpickled in the ordinary way."""
+
+    def __init__(self, function, path):
+        self.function, self.path = function, path
+
+    def __reduce__(self):
+        return self.function, (str(self.path),)
+
+
+def test_foreign_settings_open_no_door(tmp_path, monkeypatch):
+    """Functions of packages whose settings are skipped are neither imported nor called, others beside them refused."""
+    trap, module = tmp_path / "ran", tmp_path / "fairseq"
+    module.mkdir()
+    (module / "__init__.py").touch()
+    (module / "trap.py").write_text("import pathlib\n\n\ndef spring(path):\n    pathlib.Path(path).touch()\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    settings = Calls(importlib.import_module("fairseq.trap").spring, trap)
+    torch.save({"cfg": settings, "model": {"w": torch.ones(1)}}, tmp_path / "settings.pt")
+    torch.save({"cfg": settings, "model": {"w": torch.ones(1)}, "args": Runs(trap)}, tmp_path / "bad.pt")
+    for name in ("fairseq.trap", "fairseq"):
+        monkeypatch.delitem(sys.modules, name)
+    assert load_weights(tmp_path / "settings.pt").keys() == {"w"}
+    with pytest.raises(CheckpointError, match=r"could run code .*system"):
+        load_weights(tmp_path / "bad.pt")
+    assert not trap.exists()
+    assert "fairseq" not in sys.modules
 
 
 @pytest.mark.parametrize(
