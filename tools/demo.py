@@ -20,7 +20,7 @@ import torch
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tools"))
 
-from drives import FINE_TUNE, PRETRAIN, STARTS, Drives, Plan  # noqa: E402  (beside this file)
+from drives import FINE_TUNE, PRETRAIN, STARTS, Drives, Plan, label_share  # noqa: E402  (beside this file)
 from trainings import Training, cores, run_all  # noqa: E402
 from visualize import detect, load_model, reconstruct  # noqa: E402
 
@@ -44,7 +44,7 @@ def main() -> int:
     form = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=form)
     parser.add_argument("--output", type=Path, default=Path("demo"), help="folder of data, runs and report")
-    parser.add_argument("--labels", type=int, default=20, help="percent of the training frames with labels")
+    parser.add_argument("--labels", type=label_share, default=20, help="percent of the training frames with labels")
     parser.add_argument("--seed", type=int, default=0, help="seed of all trainings")
     parser.add_argument("--fresh", action="store_true", help="throw earlier runs away")
     args = parser.parse_args()

@@ -5,6 +5,7 @@ Shared by demo.py (once, small), study.py (several label fractions and seeds) an
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import io
 import sys
@@ -24,6 +25,14 @@ PRETRAIN = ROOT / "configs" / "voxel_mae" / "voxel-mae_tiny_20e_simulated-drives
 FINE_TUNE = ROOT / "configs" / "detection" / "sst_tiny_20e_simulated-drives.py"
 STARTS = {"random weights": False, "pre-trained": True}
 """What a detector starts from -> whether that needs a pre-training."""
+
+
+def label_share(text: str) -> int:
+    """A share of labels on a command line."""
+    value = int(text)
+    if not 1 <= value <= 100:
+        raise argparse.ArgumentTypeError(f"a share of labels is 1 to 100 percent, got {value}")
+    return value
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from mmengine.config import DictAction
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tools"))
 
-from drives import FINE_TUNE, PRETRAIN, STARTS, Drives, Plan  # noqa: E402  (beside this file)
+from drives import FINE_TUNE, PRETRAIN, STARTS, Drives, Plan, label_share  # noqa: E402  (beside this file)
 from studies import Row, Study, command_line, conduct, output_of, plan_of  # noqa: E402
 from trainings import Training  # noqa: E402
 
@@ -36,7 +36,9 @@ ERRORS = ("mATE", "mASE", "mAOE", "mAVE", "mAAE")
 def parse() -> argparse.Namespace:
     """Read the command line."""
     parser = command_line(__doc__, SIZES, "study", seeds="one pre-training each")
-    parser.add_argument("--labels", type=int, nargs="+", default=[5, 20, 100], help="percent of labelled frames")
+    parser.add_argument(
+        "--labels", type=label_share, nargs="+", default=[5, 20, 100], help="percent of labelled frames"
+    )
     parser.add_argument(
         "--longer", type=int, nargs="*", default=[], help="percents with a scratch run of twice the length"
     )

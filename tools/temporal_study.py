@@ -20,7 +20,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tools"))
 
-from drives import FINE_TUNE, PRETRAIN, STARTS, Drives, Plan, System  # noqa: E402  (beside this file)
+from drives import FINE_TUNE, PRETRAIN, STARTS, Drives, Plan, System, label_share  # noqa: E402  (beside this file)
 from studies import Row, Study, command_line, conduct, mean, output_of, plan_of  # noqa: E402
 from trainings import Training  # noqa: E402
 
@@ -55,7 +55,7 @@ def parse() -> argparse.Namespace:
     """Read the command line."""
     parser = command_line(__doc__, SIZES, "temporal", seeds="of the detectors")
     parser.add_argument("--systems", nargs="+", choices=list(SYSTEMS), default=list(SYSTEMS), help="what is compared")
-    parser.add_argument("--labels", type=int, default=100, help="percent of labelled frames")
+    parser.add_argument("--labels", type=label_share, default=100, help="percent of labelled frames")
     return parser.parse_args()
 
 

@@ -70,3 +70,17 @@ def test_a_run_with_other_settings_does_not_count(study_of, tmp_path):
     assert len(study.values(row, "mAP")) == 1
     (study.run_of(row, 0).work_dir / "settings.json").write_text("{}")
     assert len(study.values(row, "mAP")) == 0
+
+
+@pytest.mark.parametrize("tool", ["demo", "study", "temporal_study"])
+@pytest.mark.parametrize("share", ["0", "101"])
+def test_a_share_of_labels_out_of_range_is_refused_before_anything_runs(
+    repository, monkeypatch, capsys, tmp_path, tool, share
+):
+    monkeypatch.syspath_prepend(str(repository / "tools"))
+    module = importlib.import_module(tool)
+    monkeypatch.setattr(sys, "argv", [tool, "--labels", share, "--output", str(tmp_path / "out")])
+    with pytest.raises(SystemExit):
+        module.main()
+    assert f"a share of labels is 1 to 100 percent, got {share}" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
