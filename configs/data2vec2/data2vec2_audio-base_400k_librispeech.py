@@ -7,12 +7,10 @@ parameters without gradients.
 
 from mmengine.config import read_base
 
-from mae3d.engine.hooks import AtomicCheckpointHook
 from mae3d.models.methods import data2vec2_audio_base
 
 with read_base():
     from .._base_.datasets.librispeech import *
-    from .._base_.runtime import *
     from .._base_.schedules.data2vec2 import *
 
 model = dict(type=data2vec2_audio_base)
@@ -21,8 +19,3 @@ optim_wrapper.optimizer.update(lr=7.5e-4, betas=(0.9, 0.98), eps=1e-6, weight_de
 optim_wrapper.update(clip_grad=None)
 param_scheduler[0].update(warmup=8000)
 find_unused_parameters = True
-default_hooks.update(
-    logger=dict(type=LoggerHook, interval=200),
-    checkpoint=dict(type=AtomicCheckpointHook, by_epoch=False, interval=25_000, max_keep=1),
-)
-log_processor = dict(type=LogProcessor, window_size=1, by_epoch=False)

@@ -6,12 +6,10 @@ Published on Libri-light, with 48 processes of 320,000 samples each.
 
 from mmengine.config import read_base
 
-from mae3d.engine.hooks import AtomicCheckpointHook
 from mae3d.models.methods import data2vec2_audio_large
 
 with read_base():
     from .._base_.datasets.librispeech import *
-    from .._base_.runtime import *
     from .._base_.schedules.data2vec2 import *
 
 model = dict(type=data2vec2_audio_large)
@@ -22,8 +20,3 @@ train_dataloader.update(batch_size=2)
 optim_wrapper.optimizer.update(lr=4e-4, betas=(0.9, 0.98), eps=1e-6, weight_decay=0.01)
 optim_wrapper.update(clip_grad=dict(max_norm=1.0))
 param_scheduler[0].update(warmup=10_000)
-default_hooks.update(
-    logger=dict(type=LoggerHook, interval=200),
-    checkpoint=dict(type=AtomicCheckpointHook, by_epoch=False, interval=25_000, max_keep=1),
-)
-log_processor = dict(type=LogProcessor, window_size=1, by_epoch=False)

@@ -7,12 +7,10 @@ also changes the weight of the class term, which is summed over them.
 
 from mmengine.config import read_base
 
-from mae3d.engine.hooks import AtomicCheckpointHook
 from mae3d.models.methods import data2vec2_image_huge
 
 with read_base():
     from .._base_.datasets.imagenet_pretrain import *
-    from .._base_.runtime import *
     from .._base_.schedules.data2vec2 import *
 
 model = dict(type=data2vec2_image_huge)
@@ -20,8 +18,3 @@ train_dataloader.update(batch_size=8)
 compile_targets = ["encoder", "decoder"]
 optim_wrapper.optimizer.update(lr=4e-4)
 train_cfg.update(max_iters=500_000)
-default_hooks.update(
-    logger=dict(type=LoggerHook, interval=200),
-    checkpoint=dict(type=AtomicCheckpointHook, by_epoch=False, interval=25_000, max_keep=1),
-)
-log_processor = dict(type=LogProcessor, window_size=1, by_epoch=False)

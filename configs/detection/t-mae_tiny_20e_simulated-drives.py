@@ -9,66 +9,25 @@ From the pre-trained encoder: --cfg-options
 
 from mmengine.config import read_base
 
-from mae3d.engine.hooks import MetricRecordHook
 from mae3d.models.heads.detection import t_mae_centerpoint
 
 with read_base():
-    from .._base_.datasets.nuscenes_detection import *
+    from .._base_.datasets.simulated_drives_detection import *
+    from .._base_.models.detector_tiny import *
     from .._base_.runtime import *
     from .._base_.schedules.adam_onecycle_30e import *
 
-model = dict(
+model.update(
     type=t_mae_centerpoint,
-    classes=(
-        "car",
-        "truck",
-        "bus",
-        "trailer",
-        "construction_vehicle",
-        "pedestrian",
-        "motorcycle",
-        "bicycle",
-        "traffic_cone",
-        "barrier",
-    ),
-    point_range=(-51.2, -25.6, -5.0, 51.2, 25.6, 3.0),
-    pillar=0.8,
-    in_channels=4,
-    normalized=True,
     vfe_channels=(32,),
     vfe_norm=(1e-3, 0.1),
     widths=(32, 64, 64),
     depth=1,
     embed_dim=32,
     encoder=dict(num_heads=4),
-    head=dict(
-        velocity=True,
-        shared_channels=32,
-        loc_weight=1.0,
-        score_threshold=0.03,
-        suppression=dict(threshold=0.2, before=1000, after=100),
-    ),
 )
-data_preprocessor = dict(
-    type=BatchPreprocessor,
-    train_transforms=[
-        dict(type=FlipScene, axes=("x",)),
-        dict(type=RotateScene, low=-0.3925, high=0.3925),
-        dict(type=ScaleScene, low=0.95, high=1.05),
-        dict(type=RangeFilter, point_range=(-51.2, -25.6, -5.0, 51.2, 25.6, 3.0)),
-        dict(type=BoxFilter, min_points=1),
-    ],
-    test_transforms=[dict(type=RangeFilter, point_range=(-51.2, -25.6, -5.0, 51.2, 25.6, 3.0), boxes=False)],
-)
-train_dataloader.dataset = dict(type=NuScenes, root="data/simulated/nuscenes", split="train", remove_close=2.0)
-train_dataloader.update(batch_size=2, num_workers=0, persistent_workers=False, pin_memory=False)
-val_dataloader.dataset.update(root="data/simulated/nuscenes", sweeps=1, remove_close=2.0)
 train_dataloader.dataset.update(previous=dict(gaps=(5,)))
 val_dataloader.dataset.update(previous=dict(gaps=(5,)))
-val_dataloader.update(batch_size=2, num_workers=0, persistent_workers=False, pin_memory=False)
-val_evaluator.dataset.update(root="data/simulated/nuscenes")
 test_dataloader = val_dataloader
-test_evaluator = val_evaluator
 train_cfg.update(max_epochs=20, val_interval=10)
 optim_wrapper["optimizer"].update(lr=2e-3)
-custom_hooks = [dict(type=MetricRecordHook, metric="nuscenes/NDS", split="validation")]

@@ -7,12 +7,11 @@ The drives are made once with
 
 from mmengine.config import read_base
 
-from mae3d.datasets.lidar import NuScenes
 from mae3d.engine.hooks import ReconstructionHook
 from mae3d.models.methods import gd_mae_tiny
 
 with read_base():
-    from .._base_.datasets.driving_augmentation import *
+    from .._base_.datasets.simulated_drives import *
     from .._base_.runtime import *
     from .._base_.schedules.adam_onecycle_30e import *
 
@@ -22,20 +21,6 @@ model = dict(
     pillar=0.8,
     vfe_norm=(1e-3, 0.1),
     normalized=True,
-)
-data_preprocessor.update(
-    train_transforms=[
-        dict(type=FlipScene, axes=("x",)),
-        dict(type=RotateScene, low=-0.3925, high=0.3925),
-        dict(type=ScaleScene, low=0.95, high=1.05),
-    ],
-)
-train_dataloader.update(
-    dataset=dict(type=NuScenes, root="data/simulated/nuscenes", split="train", remove_close=2.0),
-    batch_size=2,
-    num_workers=0,
-    persistent_workers=False,
-    pin_memory=False,
 )
 train_cfg.update(max_epochs=20)
 custom_hooks = [dict(type=ReconstructionHook, interval=10, samples=2)]

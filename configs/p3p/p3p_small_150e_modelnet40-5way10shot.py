@@ -9,12 +9,11 @@ from mmengine.config import read_base
 
 from mae3d.checkpoints import PretrainedEncoder
 from mae3d.datasets.objects import ModelNetFewShot
-from mae3d.engine.hooks import AtomicCheckpointHook, MetricRecordHook
 from mae3d.models.heads import P3PClassifier
 
 with read_base():
     from .._base_.datasets.p3p_scanobjectnn import *
-    from .._base_.runtime import *
+    from .._base_.runtime_best_on_test import *
     from .._base_.schedules.p3p_finetune_200e import *
 
 model = dict(
@@ -31,10 +30,4 @@ val_dataloader["dataset"] = dict(
 )
 test_dataloader["dataset"] = dict(
     type=ModelNetFewShot, root="data/ModelNetFewshot", split="test", way=5, shot=10, fold=0
-)
-
-default_hooks.update(
-    # As published, the test split selects the best epoch; the last epoch is reported beside it.
-    metrics=dict(type=MetricRecordHook, metric="classification/accuracy", split="test"),
-    checkpoint=dict(type=AtomicCheckpointHook, interval=1, max_keep=1, save_best="classification/accuracy"),
 )

@@ -8,12 +8,11 @@ As published: up to 100 000 points with colour and the learning rate of this var
 from mmengine.config import read_base
 
 from mae3d.checkpoints import PretrainedEncoder
-from mae3d.engine.hooks import AtomicCheckpointHook, MetricRecordHook
 from mae3d.models.heads import P3PClassifier
 
 with read_base():
     from .._base_.datasets.p3p_scanobjectnn_scans import *
-    from .._base_.runtime import *
+    from .._base_.runtime_best_on_test import *
     from .._base_.schedules.p3p_finetune_200e import *
 
 model = dict(
@@ -25,9 +24,3 @@ optim_wrapper["optimizer"].update(lr=7.5e-4)
 train_dataloader.dataset.update(variant="OBJ_BG")
 val_dataloader.dataset.update(variant="OBJ_BG")
 test_dataloader.dataset.update(variant="OBJ_BG")
-
-default_hooks.update(
-    # As published, the test split selects the best epoch; the last epoch is reported beside it.
-    metrics=dict(type=MetricRecordHook, metric="classification/accuracy", split="test"),
-    checkpoint=dict(type=AtomicCheckpointHook, interval=1, max_keep=1, save_best="classification/accuracy"),
-)

@@ -8,12 +8,11 @@ grey. From scratch: --cfg-options model.init_cfg=None
 from mmengine.config import read_base
 
 from mae3d.checkpoints import PretrainedEncoder
-from mae3d.engine.hooks import AtomicCheckpointHook, MetricRecordHook
 from mae3d.models.heads import P3PClassifier
 
 with read_base():
     from .._base_.datasets.p3p_scanobjectnn import *
-    from .._base_.runtime import *
+    from .._base_.runtime_best_on_test import *
     from .._base_.schedules.p3p_finetune_200e import *
 
 model = dict(
@@ -24,9 +23,3 @@ model = dict(
 train_dataloader.dataset.update(variant="OBJ_ONLY")
 val_dataloader.dataset.update(variant="OBJ_ONLY")
 test_dataloader.dataset.update(variant="OBJ_ONLY")
-
-default_hooks.update(
-    # As published, the test split selects the best epoch; the last epoch is reported beside it.
-    metrics=dict(type=MetricRecordHook, metric="classification/accuracy", split="test"),
-    checkpoint=dict(type=AtomicCheckpointHook, interval=1, max_keep=1, save_best="classification/accuracy"),
-)

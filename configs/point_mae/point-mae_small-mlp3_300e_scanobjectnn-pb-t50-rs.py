@@ -8,12 +8,11 @@ The rate 1e-3 is ACT's; another ScanObjectNN variant: --cfg-options {train,val,t
 from mmengine.config import read_base
 
 from mae3d.checkpoints import PretrainedEncoder
-from mae3d.engine.hooks import AtomicCheckpointHook, MetricRecordHook
 from mae3d.models.heads import PointMAEClassifier
 
 with read_base():
     from .._base_.datasets.scanobjectnn import *
-    from .._base_.runtime import *
+    from .._base_.runtime_best_on_test import *
     from .._base_.schedules.adamw_300e import *
 
 model = dict(
@@ -26,9 +25,3 @@ model = dict(
     init_cfg=dict(type=PretrainedEncoder, checkpoint="work_dirs/point-mae_small_300e_shapenet55/epoch_301.pth"),
 )
 optim_wrapper.update(optimizer=dict(lr=1e-3), clip_grad=dict(max_norm=10.0))
-
-default_hooks.update(
-    # As published, the test split selects the best epoch; the last epoch is reported beside it.
-    metrics=dict(type=MetricRecordHook, metric="classification/accuracy", split="test"),
-    checkpoint=dict(type=AtomicCheckpointHook, interval=1, max_keep=1, save_best="classification/accuracy"),
-)

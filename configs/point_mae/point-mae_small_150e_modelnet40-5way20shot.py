@@ -8,12 +8,11 @@ Fold k: --cfg-options {train,val,test}_dataloader.dataset.fold=k; the figure is 
 from mmengine.config import read_base
 
 from mae3d.checkpoints import PretrainedEncoder
-from mae3d.engine.hooks import AtomicCheckpointHook, MetricRecordHook
 from mae3d.models.heads import PointMAEClassifier
 
 with read_base():
     from .._base_.datasets.modelnet40_fewshot import *
-    from .._base_.runtime import *
+    from .._base_.runtime_best_on_test import *
     from .._base_.schedules.adamw_300e import *
 
 model = dict(
@@ -28,9 +27,3 @@ train_cfg.update(max_epochs=150)
 train_dataloader.dataset.update(way=5, shot=20, fold=0)
 val_dataloader.dataset.update(way=5, shot=20, fold=0)
 test_dataloader.dataset.update(way=5, shot=20, fold=0)
-
-default_hooks.update(
-    # As published, the test split selects the best epoch; the last epoch is reported beside it.
-    metrics=dict(type=MetricRecordHook, metric="classification/accuracy", split="test"),
-    checkpoint=dict(type=AtomicCheckpointHook, interval=1, max_keep=1, save_best="classification/accuracy"),
-)

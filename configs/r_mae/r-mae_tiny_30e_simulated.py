@@ -7,12 +7,10 @@ are occupied, not yet their shape: the stride pattern of the decoder is still vi
 
 from mmengine.config import read_base
 
-from mae3d.datasets.lidar import SimulatedDrives
-from mae3d.engine.hooks import ReconstructionHook
 from mae3d.models.methods import r_mae
 
 with read_base():
-    from .._base_.datasets.driving_augmentation import *
+    from .._base_.datasets.simulated_streets import *
     from .._base_.runtime import *
     from .._base_.schedules.adam_onecycle_30e import *
 
@@ -24,24 +22,3 @@ model = dict(
     sector_degrees=10.0,
     decoding="dense",  # the sectors that stay reach most of so small a grid
 )
-train_dataloader.update(
-    dataset=dict(type=SimulatedDrives, count=40, columns=360),
-    num_workers=0,
-    persistent_workers=False,
-    pin_memory=False,
-)
-train_cfg.update(max_epochs=30)
-custom_hooks = [
-    dict(
-        type=ReconstructionHook,
-        interval=15,
-        samples=2,
-        dataloader=dict(
-            dataset=dict(type=SimulatedDrives, count=2, split="test", columns=360),
-            sampler=dict(type=EpochSampler, shuffle=False),
-            collate_fn=dict(type=collate_packed),
-            batch_size=2,
-            num_workers=0,
-        ),
-    ),
-]

@@ -50,19 +50,7 @@ train_dataloader = dict(
     pin_memory=True,
 )
 val_dataloader = dict(
-    dataset=dict(
-        type=AudioTable,
-        table="data/audioset/eval_segments.csv",
-        root="data/audioset/eval",
-        samples=164080,
-        path="{YTID}.flac",
-        columns=("YTID", "start_seconds", "end_seconds", "positive_labels"),
-        label="positive_labels",
-        multi_label=True,
-        classes="data/audioset/class_labels_indices.csv",
-        drop_missing=True,
-        level="mean",
-    ),
+    dataset=dict(train_dataloader["dataset"], table="data/audioset/eval_segments.csv", root="data/audioset/eval"),
     sampler=dict(type=EpochSampler, shuffle=False),
     batch_size=32,
     num_workers=10,

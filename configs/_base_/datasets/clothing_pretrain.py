@@ -56,19 +56,6 @@ custom_hooks = [
             num_workers=0,
         ),
     ),
-    dict(
-        type=ReconstructionHook,
-        interval=5,
-        dataloader=dict(
-            dataset=dict(
-                type=ImageFolder,
-                root="data/clothing96.zip",
-                split="validation",
-                transforms=[dict(type=ResizeShortSide, size=64), dict(type=CenterCrop, size=64)],
-            ),
-            sampler=dict(type=EpochSampler, shuffle=False),
-            batch_size=64,
-            num_workers=0,
-        ),
-    ),
+    dict(type=ReconstructionHook, interval=5),
 ]
+custom_hooks[1].update(dataloader=custom_hooks[0]["test_dataloader"])  # pictures of what the probe is judged on

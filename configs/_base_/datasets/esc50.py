@@ -41,15 +41,7 @@ train_dataloader = dict(
     pin_memory=True,
 )
 val_dataloader = dict(
-    dataset=dict(
-        type=AudioTable,
-        table="data/ESC-50/meta/esc50.csv",
-        root="data/ESC-50/audio",
-        samples=82160,
-        label="target",
-        where=dict(fold=5),
-        level="mean",
-    ),
+    dataset=dict(train_dataloader["dataset"], where=dict(fold=5)),
     sampler=dict(type=EpochSampler, shuffle=False),
     batch_size=64,
     num_workers=10,
