@@ -14,7 +14,8 @@ from mae3d.models.heads import PointMAEClassifier, PointMAESegmenter
 from mae3d.models.methods import PointMAE
 
 
-def _encoder_rules(prefix: str) -> list[Rule]:
+def encoder_rules(prefix: str = "") -> list[Rule]:
+    """Patch embedding, positions and encoder of every system of the family."""
     return [
         Rule(f"{prefix}encoder.first_conv", "tokenizer.embedding.first", convolution=1),
         Rule(f"{prefix}encoder.second_conv", "tokenizer.embedding.second", convolution=1),
@@ -26,7 +27,7 @@ def _encoder_rules(prefix: str) -> list[Rule]:
 
 PRETRAIN = KeyMap(
     [
-        *_encoder_rules("MAE_encoder."),
+        *encoder_rules("MAE_encoder."),
         Rule("mask_token", "decoder.mask_token"),
         Rule("decoder_pos_embed", "decoder.position_embedding"),
         Rule("MAE_decoder.blocks", "decoder.transformer.blocks"),
@@ -36,7 +37,7 @@ PRETRAIN = KeyMap(
 )
 CLASSIFICATION = KeyMap(
     [
-        *_encoder_rules(""),
+        *encoder_rules(),
         Rule("cls_token", "encoder.class_token"),
         Rule("cls_pos", "encoder.class_position"),
         Rule("cls_head_finetune", "head"),
@@ -44,7 +45,7 @@ CLASSIFICATION = KeyMap(
 )
 PART_SEGMENTATION = KeyMap(
     [
-        *_encoder_rules(""),
+        *encoder_rules(),
         Rule("label_conv", "category_embedding", convolution=1),
         Rule("propagation_0.mlp_convs", "propagation.linears", convolution=1),
         Rule("propagation_0.mlp_bns", "propagation.norms"),
@@ -57,14 +58,14 @@ PART_SEGMENTATION = KeyMap(
 )
 
 
-def _size(state: Mapping[str, Tensor]) -> dict[str, Any]:
+def encoder_size(state: Mapping[str, Tensor]) -> dict[str, Any]:
     """Width, depth and heads of the encoder, read off the shapes of our names."""
     width = state["encoder.norm.weight"].shape[0]
     return {"embed_dim": width, "depth": count(state, "encoder.blocks"), "num_heads": max(1, width // HEAD_WIDTH)}
 
 
 def _pretrain(state: Mapping[str, Tensor]) -> nn.Module:
-    size = _size(state)
+    size = encoder_size(state)
     return PointMAE(
         **size,
         group_size=state["prediction.weight"].shape[0] // 3,
@@ -76,11 +77,11 @@ def _pretrain(state: Mapping[str, Tensor]) -> nn.Module:
 def _classification(state: Mapping[str, Tensor]) -> nn.Module:
     last = count(state, "head") - 1
     kind = {0: "linear", 3: "mlp2"}.get(last, "mlp3")
-    return PointMAEClassifier(state[f"head.{last}.weight"].shape[0], head=kind, **_size(state))
+    return PointMAEClassifier(state[f"head.{last}.weight"].shape[0], head=kind, **encoder_size(state))
 
 
 def _part_segmentation(state: Mapping[str, Tensor]) -> nn.Module:
-    size = _size(state)
+    size = encoder_size(state)
     joined = state["propagation.linears.0.weight"].shape[1] - 3
     levels = joined // size["embed_dim"]
     return PointMAESegmenter(

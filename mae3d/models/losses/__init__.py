@@ -1,6 +1,7 @@
 """Losses."""
 
 from mae3d.models.losses.chamfer import ChamferLoss
+from mae3d.models.losses.co_masked import CoMaskedCosine
 from mae3d.models.losses.contrastive import contrastive_loss, distillation_loss, gather_rows
 from mae3d.models.losses.regression import SummedRegression
 from mae3d.models.losses.squared import SquaredError
@@ -9,6 +10,7 @@ from mae3d.models.losses.voxels import empty_cell_loss, point_count_loss, voxel_
 
 __all__ = [
     "ChamferLoss",
+    "CoMaskedCosine",
     "SquaredError",
     "SummedRegression",
     "cell_occupancy_loss",

@@ -69,6 +69,21 @@ def encoder_parts(
     }
 
 
+def point_decoder(
+    embed_dim: int, depth: int, num_heads: int, *, drop_path: float, gradient_checkpointing: bool
+) -> AppendDecoder:
+    """Decoder with a position embedding of its own, as every pre-training of the family has it."""
+    return AppendDecoder(
+        embed_dim,
+        depth,
+        num_heads,
+        position_embedding=CoordinateMlp(embed_dim),
+        drop_path=drop_path,
+        gradient_checkpointing=gradient_checkpointing,
+        **BLOCK_OPTIONS,
+    )
+
+
 @MODELS.register_module()
 class PointMAE(MaskedAutoencoder):
     """Point-MAE with the paper's hyper-parameters as defaults.
@@ -114,14 +129,12 @@ class PointMAE(MaskedAutoencoder):
     ) -> None:
         if masking not in MASKINGS:
             raise ConfigError(f"PointMAE: masking must be one of {sorted(MASKINGS)}, got {masking!r}")
-        decoder = AppendDecoder(
+        decoder = point_decoder(
             embed_dim,
             decoder_depth,
             decoder_num_heads,
-            position_embedding=CoordinateMlp(embed_dim),
             drop_path=drop_path,
             gradient_checkpointing=gradient_checkpointing,
-            **BLOCK_OPTIONS,
         )
         super().__init__(
             **encoder_parts(
@@ -144,6 +157,12 @@ class PointMAE(MaskedAutoencoder):
         )
 
 
+TINY = {"num_groups": 32, "group_size": 16, "embed_dim": 192, "depth": 6, "num_heads": 3}
+TINY |= {"decoder_depth": 2, "decoder_num_heads": 3}
+TEST = {"num_groups": 16, "group_size": 8, "embed_dim": 32, "depth": 3, "num_heads": 2}
+TEST |= {"decoder_depth": 2, "decoder_num_heads": 2}
+
+
 @MODELS.register_module()
 def point_mae_base(**overrides: Any) -> PointMAE:
     """The published model: 29.0 M parameters."""
@@ -153,12 +172,10 @@ def point_mae_base(**overrides: Any) -> PointMAE:
 @MODELS.register_module()
 def point_mae_tiny(**overrides: Any) -> PointMAE:
     """Width 192 and 6 + 2 blocks over 32 patches of 16 points: trains on a CPU."""
-    small = {"num_groups": 32, "group_size": 16, "embed_dim": 192, "depth": 6, "num_heads": 3}
-    return PointMAE(**{**small, "decoder_depth": 2, "decoder_num_heads": 3, **overrides})
+    return PointMAE(**{**TINY, **overrides})
 
 
 @MODELS.register_module()
 def point_mae_test(**overrides: Any) -> PointMAE:
     """The smallest model with every mechanism in it, for tests."""
-    small = {"num_groups": 16, "group_size": 8, "embed_dim": 32, "depth": 3, "num_heads": 2}
-    return PointMAE(**{**small, "decoder_depth": 2, "decoder_num_heads": 2, **overrides})
+    return PointMAE(**{**TEST, **overrides})

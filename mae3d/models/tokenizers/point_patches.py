@@ -120,8 +120,12 @@ class PointPatchTokenizer(nn.Module):
         return self.num_groups
 
     def forward(self, points: Tensor) -> Tokens:
-        """Points [B, N, 3 or more], of which the coordinates are used -> tokens with content [B, G, K, 3]."""
+        """Points [B, N, 3 or more], of which the coordinates are used -> tokens with content [B, G, K, 3].
+
+        Patches are cut in float32; float64 points give float64 tokens.
+        """
         with torch.no_grad(), torch.autocast(points.device.type, enabled=False):
             coordinates = points[..., :3].float().contiguous()
             patches = cut_patches(coordinates, self.num_groups, self.group_size, self.skip_near_origin)
-        return Tokens(self.embedding(patches.points), patches.centers, patches.points)
+        points, centers = (x.to(torch.promote_types(points.dtype, x.dtype)) for x in (patches.points, patches.centers))
+        return Tokens(self.embedding(points), centers, points)
