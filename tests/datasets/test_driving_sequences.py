@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 
 from mae3d.datasets.lidar.argoverse2 import Argoverse2
 from mae3d.datasets.lidar.semantickitti import SemanticKitti
@@ -142,6 +143,37 @@ def test_semantickitti(odometry, shared_data):
     np.testing.assert_allclose(data.frames.world_from_sensor, direct.frames.world_from_sensor[:6], atol=1e-5)
     np.testing.assert_allclose(data[5]["points"], direct[5]["points"], atol=1e-4)
     assert data.frames.frame(3).sweep_files[0] == "sequences/00/velodyne/000002.bin"
+
+
+def test_semantickitti_in_pairs(odometry):
+    """The earlier frame lies where the sweep of the same age does; the first has itself."""
+    pairs = SemanticKitti(odometry, ["00"], previous={"gaps": (2,)})
+    sweeps = SemanticKitti(odometry, ["00"], sweeps=3, lag=False)
+    alone = SemanticKitti(odometry, ["00"])
+    assert torch.equal(pairs[0]["previous_points"], alone[0]["points"])
+    moved = pairs[4]["previous_points"]
+    assert torch.equal(moved, sweeps[4]["points"][-len(moved) :])
+    assert not torch.allclose(moved, alone[2]["points"], atol=0.5)
+
+
+@pytest.mark.parametrize(
+    ("file", "line", "text", "message"),
+    [
+        ("poses.txt", 2, " ".join(["0"] * 12), r"poses\.txt: the pose of sweep 2 is not rigid"),
+        ("poses.txt", 2, " ".join(["nan"] * 12), r"poses\.txt: the pose of sweep 2 is not finite"),
+        ("poses.txt", 2, " ".join(["inf"] * 12), r"poses\.txt: the pose of sweep 2 is not finite"),
+        ("times.txt", 3, "nan", r"times\.txt: the time of sweep 3, nan s"),
+        ("times.txt", 3, "0", r"times\.txt: the time of sweep 3, 0.0 s"),
+        ("calib.txt", -1, "Tr: " + " ".join(["0"] * 12), r"calib\.txt: the pose of Tr is not rigid"),
+    ],
+)
+def test_bad_poses_and_times_of_semantickitti_are_named(odometry, file, line, text, message):
+    path = odometry / "sequences" / "00" / file
+    lines = path.read_text().splitlines()
+    lines[line] = text
+    path.write_text("\n".join(lines))
+    with pytest.raises(DataError, match=message):
+        SemanticKitti(odometry, ["00"])
 
 
 def test_damaged_semantickitti_is_named(odometry):

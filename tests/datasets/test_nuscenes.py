@@ -200,6 +200,16 @@ def test_sweeps_are_drawn_at_random_as_published(simulated):
     assert len(lags) > 6
 
 
+def test_previous_frames_are_sweeps(simulated):
+    """Nine sweeps of 20 Hz back: where the sweep of that age lies; a first key frame has itself."""
+    pairs, alone = NuScenes(simulated, "mini_train", previous={"gaps": (9,)}), NuScenes(simulated, "mini_train")
+    moved = pairs[2]["previous_points"]
+    assert pairs.frames.frame(2).sweep_lag[8] == pytest.approx(0.45, abs=1e-3)
+    assert torch.equal(moved, NuScenes(simulated, "mini_train", sweeps=10, lag=False)[2]["points"][-len(moved) :])
+    first = int(np.flatnonzero(np.diff(pairs.frames.sweep_offsets) == 0)[0])
+    assert torch.equal(pairs[first]["previous_points"], alone[first]["points"])
+
+
 def test_a_frame_without_sweeps_stands_alone_or_is_repeated(simulated):
     first = int(np.flatnonzero(np.diff(read_nuscenes(simulated, "mini_train").sweep_offsets) == 0)[0])
     alone = NuScenes(simulated, "mini_train", sweeps=3)[first]["points"]

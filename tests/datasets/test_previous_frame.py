@@ -59,6 +59,14 @@ def test_alignment_is_the_composition_of_the_poses(tmp_path):
         assert torch.equal(sample["points"], raw[number]["points"])
 
 
+def test_a_car_at_rest_gives_the_previous_frame_as_it_is(tmp_path):
+    folder = write_drive(tmp_path / "drive")
+    path = folder / "poses.csv"
+    header, *rows = path.read_text().splitlines()
+    path.write_text("\n".join([header, *(f"{number},1,0,0,5,0,1,0,6,0,0,1,7" for number in range(len(rows)))]))
+    assert torch.equal(SequenceFolder(folder, previous={})[3]["previous_points"], SequenceFolder(folder)[2]["points"])
+
+
 def test_gaps_are_drawn_and_stop_at_what_is_there():
     generator = np.random.default_rng(0)
     pair = PreviousFrame((3, 4, 4, 5))
@@ -91,9 +99,16 @@ def test_the_same_index_gives_the_same_pair(tmp_path):
 @pytest.mark.parametrize(
     ("change", "error", "message"),
     [
-        (lambda rows: [r.replace("2,1,0,0,2", "2,2,0,0,2") for r in rows], DataError, "000002.*not orthonormal"),
-        (lambda rows: [r.replace("2,1,0,0,2", "2,nan,0,0,2") for r in rows], DataError, "000002.*not finite"),
-        (lambda rows: [r.replace("2,1,0,0,2", "2,-1,0,0,2") for r in rows], DataError, "000002.*mirrors"),
+        (lambda rows: [r.replace("2,1,0,0,2", "2,2,0,0,2") for r in rows], DataError, "frame 2 .*not orthonormal"),
+        (lambda rows: [r.replace("2,1,0,0,2", "2,nan,0,0,2") for r in rows], DataError, "frame 2 is not finite"),
+        (lambda rows: [r.replace("2,1,0,0,2", "2,1,0,0,inf") for r in rows], DataError, "frame 2 is not finite"),
+        (lambda rows: [r.replace("2,1,0,0,2", "2,-1,0,0,2") for r in rows], DataError, "frame 2 .*mirrors"),
+        (
+            lambda rows: ["2" + 12 * ",0" if r.startswith("2,") else r for r in rows],
+            DataError,
+            "frame 2 .*not orthonormal",
+        ),
+        (lambda rows: [*rows, rows[3]], DataError, "frame 2 has 2 poses"),
         (
             lambda rows: [r for r in rows if not r.startswith("2,")],
             DataError,
@@ -109,7 +124,26 @@ def test_bad_poses_are_named(tmp_path, change, error, message):
         path.unlink()
     else:
         path.write_text("\n".join(change(path.read_text().splitlines())))
-    with pytest.raises(error, match=message):
+    with pytest.raises(error, match=message) as caught:
+        SequenceFolder(folder, previous={})
+    assert str(folder if change is None else path) in str(caught.value)
+
+
+@pytest.mark.parametrize("time", ["nan", "inf", "-1"])
+def test_times_that_do_not_ascend_are_named(tmp_path, time):
+    folder = write_drive(tmp_path / "drive")
+    path = folder / "poses.csv"
+    header, *rows = path.read_text().splitlines()
+    times = ["0.0", "0.1", time, "0.3"]
+    path.write_text("\n".join([f"{header},time_s", *(f"{row},{value}" for row, value in zip(rows, times))]))
+    with pytest.raises(DataError, match=rf"poses\.csv: the time of frame 2, {float(time)} s"):
+        SequenceFolder(folder, previous={})
+
+
+def test_a_file_of_poses_that_is_no_text_is_named(tmp_path):
+    folder = write_drive(tmp_path / "drive")
+    (folder / "poses.csv").write_bytes(b"\x89PNG\xff\xfe\x00")
+    with pytest.raises(DataError, match=r"poses\.csv: not a text file"):
         SequenceFolder(folder, previous={})
 
 

@@ -81,7 +81,7 @@ class LidarDataset(SampleDataset):
         if self.previous is not None:
             if sweeps > 1:
                 raise ConfigError(f"{type(self).__name__}: previous needs sweeps=1, got {sweeps}")
-            index = self.previous.usable(index)
+            index = self.previous.usable(index, Path(root))
         self.root = Path(root)
         self.frames = index
         self.classes = index.classes

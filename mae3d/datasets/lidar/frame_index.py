@@ -210,16 +210,29 @@ def _entry(values: np.ndarray, number: int) -> float | str | np.ndarray:
     return values[number].item() if values.ndim == 1 else values[number]
 
 
+def check_poses(poses: np.ndarray, where: str | Path, names: Sequence[object]) -> None:
+    """Refuse poses [F, 4, 4] that are not rigid transforms.
+
+    Raises:
+        DataError: Names the first of ``names`` [F] whose pose is not finite, not orthonormal or mirrored.
+    """
+
+    def refuse(wrong: np.ndarray, fault: str) -> None:
+        if wrong.any():
+            name = names[int(wrong.argmax())]
+            raise DataError(f"{where}: the pose of {name} is not {fault}. Correct it, or leave its frame out.")
+
+    refuse(~np.isfinite(poses).all(axis=(1, 2)), "finite")
+    rotation = poses[:, :3, :3]
+    apart = np.abs(rotation @ rotation.transpose(0, 2, 1) - np.eye(3)).max(axis=(1, 2))
+    refuse(apart > 1e-3, "rigid: its rotation is not orthonormal")
+    refuse(np.linalg.det(rotation) < 0, "rigid: it mirrors, as left-handed axes do")
+
+
 def _check_frame(dataset: str, frame: Frame) -> None:
     where = f"{dataset}, frame {frame.token}"
-    for name, poses in (("world_from_sensor", frame.world_from_sensor[None]), ("a sweep", frame.sensor_from_sweep)):
-        if not np.isfinite(poses).all():
-            raise DataError(f"{where}: the pose of {name} is not finite")
-        rotation = poses[:, :3, :3]
-        if np.abs(rotation @ rotation.transpose(0, 2, 1) - np.eye(3)).max(initial=0) > 1e-3:
-            raise DataError(f"{where}: the pose of {name} is not rigid: its rotation is not orthonormal")
-        if (np.linalg.det(rotation) < 0).any():
-            raise DataError(f"{where}: the pose of {name} is not rigid: it mirrors, as left-handed axes do")
+    check_poses(frame.world_from_sensor[None], where, ["world_from_sensor"])
+    check_poses(frame.sensor_from_sweep, where, [f"sweep {file}" for file in frame.sweep_files])
     if not np.isfinite(frame.boxes[:, :7]).all():
         raise DataError(f"{where}: an annotated box is not finite")
     if not len(frame.boxes) == len(frame.labels) == len(frame.num_points) == len(frame.tracks):

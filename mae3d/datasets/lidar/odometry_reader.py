@@ -14,9 +14,9 @@ from pathlib import Path
 import numpy as np
 
 from mae3d.datasets.files import read_lines
-from mae3d.datasets.lidar.frame_index import Frame, FrameIndex
+from mae3d.datasets.lidar.frame_index import Frame, FrameIndex, check_poses
 from mae3d.datasets.lidar.kitti_files import read_matrices
-from mae3d.datasets.lidar.sequences import earlier_sweeps
+from mae3d.datasets.lidar.sequences import check_times, earlier_sweeps
 from mae3d.datasets.parallel import Progress, run_parallel
 from mae3d.errors import ConfigError, DataError
 
@@ -70,16 +70,21 @@ def _sequence(root: Path, max_sweeps: int, name: str) -> list[Frame]:
     files = sorted((folder / "velodyne").glob("*.bin"))
     if not files:
         raise DataError(f"{folder / 'velodyne'}: holds no .bin file; sequence {name} is missing or not unpacked")
-    poses = _lidar_poses(root, folder, name)
+    path = folder / "poses.txt"
+    path = path if path.exists() else root / "poses" / f"{name}.txt"
+    cameras, camera_from_lidar = _camera_poses(path), _camera_from_lidar(folder / "calib.txt")
     times = np.array([_number(folder / "times.txt", line) for line in read_lines(folder / "times.txt", _HINT)])
     # Official archives hold a sweep for each pose; a part of a sequence is named by its files.
     numbers = np.array([int(path.stem) if path.stem.isdigit() else -1 for path in files])
-    if numbers.min() < 0 or numbers.max() >= min(len(poses), len(times)):
+    if numbers.min() < 0 or numbers.max() >= min(len(cameras), len(times)):
         raise DataError(
-            f"{folder}: {len(files)} sweeps up to {files[-1].name}, but {len(poses)} poses and {len(times)} times; "
+            f"{folder}: {len(files)} sweeps up to {files[-1].name}, but {len(cameras)} poses and {len(times)} times; "
             f"the files do not belong together. {_HINT}"
         )
-    poses, times = poses[numbers], times[numbers]
+    cameras, times, names = cameras[numbers], times[numbers], [f"sweep {number}" for number in numbers]
+    check_poses(cameras, path, names)
+    check_times(times, folder / "times.txt", names)
+    poses = np.linalg.inv(camera_from_lidar) @ cameras @ camera_from_lidar
     relative = [str(path.relative_to(root)) for path in files]
     return [
         Frame(
@@ -101,19 +106,21 @@ def _number(path: Path, text: str) -> float:
         raise DataError(f"{path}: {text[:40]!r} is not a number. {_HINT}") from None
 
 
-def _lidar_poses(root: Path, folder: Path, name: str) -> np.ndarray:
-    """World from lidar, float64 [F, 4, 4]; the world is the lidar of the first frame. Test drives may have none."""
-    path = folder / "poses.txt"
-    path = path if path.exists() else root / "poses" / f"{name}.txt"
+def _camera_poses(path: Path) -> np.ndarray:
+    """World from left camera, float64 [F, 4, 4]; the world is that of the first frame. Test drives may have none."""
     lines = read_lines(path, "Poses come with SemanticKITTI's labels, or with KITTI odometry's ground truth.")
     try:
         table = np.array([line.split() for line in lines], dtype=np.float64).reshape(-1, 3, 4)
     except ValueError as error:
         raise DataError(f"{path}: every line must hold 12 numbers ({error}). {_HINT}") from error
-    matrices = read_matrices(folder / "calib.txt")
+    return np.concatenate((table, np.broadcast_to([[0.0, 0, 0, 1]], (len(table), 1, 4))), axis=1)
+
+
+def _camera_from_lidar(path: Path) -> np.ndarray:
+    """``Tr`` of a calibration file, float64 [4, 4]."""
+    matrices = read_matrices(path)
     if matrices.get("Tr", np.empty(0)).size != 12:
-        raise DataError(f"{folder / 'calib.txt'}: no Tr of 3x4 numbers, there are {sorted(matrices)}. {_HINT}")
-    row = np.array([[0.0, 0, 0, 1]])
-    camera_from_lidar = np.vstack((matrices["Tr"].reshape(3, 4), row))
-    cameras = np.concatenate((table, np.broadcast_to(row, (len(table), 1, 4))), axis=1)
-    return np.linalg.inv(camera_from_lidar) @ cameras @ camera_from_lidar
+        raise DataError(f"{path}: no Tr of 3x4 numbers, there are {sorted(matrices)}. {_HINT}")
+    matrix = np.vstack((matrices["Tr"].reshape(3, 4), [[0.0, 0, 0, 1]]))
+    check_poses(matrix[None], path, ["Tr"])
+    return matrix

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -38,8 +39,8 @@ class PreviousFrame:
         if self.first not in ("itself", "drop"):
             raise ConfigError(f'PreviousFrame: first must be "itself" or "drop", got {self.first!r}')
 
-    def usable(self, index: FrameIndex) -> FrameIndex:
-        """The frames of ``index`` that are used.
+    def usable(self, index: FrameIndex, root: Path) -> FrameIndex:
+        """The frames of ``index`` that are used; ``root`` is named in errors.
 
         Raises:
             ConfigError: No frame has an earlier one, or none reaches as far back as a gap.
@@ -47,12 +48,12 @@ class PreviousFrame:
         there = np.diff(index.sweep_offsets)
         if there.max(initial=0) == 0:
             raise ConfigError(
-                f"{index.dataset}: none of the {len(index)} frames has an earlier sweep. Two-frame methods need drives "
-                "with poses; is the file of poses there?"
+                f"{root}: none of the {len(index)} frames has an earlier sweep. Two-frame methods need drives with "
+                "poses; is the file of poses there (poses.csv of a SequenceFolder)?"
             )
         if max(self.gaps) > there.max():
             raise ConfigError(
-                f"{index.dataset}: gaps={list(self.gaps)} reach farther than the {there.max()} earlier sweeps that the "
+                f"{root}: gaps={list(self.gaps)} reach farther than the {there.max()} earlier sweeps that the "
                 "index holds at most; choose smaller gaps, or make the index with more sweeps"
             )
         return index if self.first == "itself" else index.select(np.flatnonzero(there))

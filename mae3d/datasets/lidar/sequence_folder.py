@@ -19,11 +19,11 @@ from typing import Any
 
 import numpy as np
 
-from mae3d.datasets.files import read_npy, read_npz, require_file
+from mae3d.datasets.files import read_lines, read_npy, read_npz
 from mae3d.datasets.lidar.base import LidarDataset
-from mae3d.datasets.lidar.frame_index import Frame, FrameIndex
+from mae3d.datasets.lidar.frame_index import Frame, FrameIndex, check_poses
 from mae3d.datasets.lidar.point_files import read_bin
-from mae3d.datasets.lidar.sequences import earlier_sweeps, with_velocities
+from mae3d.datasets.lidar.sequences import check_times, earlier_sweeps, with_velocities
 from mae3d.errors import DataError
 from mae3d.registry import DATASETS
 
@@ -80,18 +80,16 @@ def _point_files(folder: Path) -> list[Path]:
 
 def _read_rows(path: Path, needed: Sequence[str]) -> dict[int, list[dict[str, str]]]:
     """Rows of a CSV file by their column ``frame``."""
-    require_file(path, _HINT)
     groups = defaultdict(list)
-    with path.open(newline="", encoding="utf-8") as file:
-        reader = csv.DictReader(file)
-        missing = [name for name in needed if name not in (reader.fieldnames or ())]
-        if missing:
-            raise DataError(f"{path}: lacks the columns {missing}, it holds {reader.fieldnames}. {_HINT}")
-        for line, row in enumerate(reader, start=2):
-            try:
-                groups[int(row["frame"])].append(row)
-            except (TypeError, ValueError):
-                raise DataError(f"{path}: line {line} has no whole number in a column 'frame'. {_HINT}") from None
+    reader = csv.DictReader(read_lines(path, _HINT))
+    missing = [name for name in needed if name not in reader.fieldnames]
+    if missing:
+        raise DataError(f"{path}: lacks the columns {missing}, it holds {reader.fieldnames}. {_HINT}")
+    for line, row in enumerate(reader, start=2):
+        try:
+            groups[int(row["frame"])].append(row)
+        except (TypeError, ValueError):
+            raise DataError(f"{path}: line {line} has no whole number in a column 'frame'. {_HINT}") from None
     return groups
 
 
@@ -115,6 +113,9 @@ def _read_poses(path: Path, numbers: Sequence[int], rate_hz: float) -> tuple[np.
         raise DataError(
             f"{path}: no pose for {len(absent)} of {len(numbers)} frames, the first is {absent[0]}. {_HINT}"
         )
+    twice = [number for number in numbers if len(rows[number]) > 1]
+    if twice:
+        raise DataError(f"{path}: frame {twice[0]} has {len(rows[twice[0]])} poses, expected one. {_HINT}")
     matrices = np.tile(np.eye(4), (len(numbers), 1, 1))
     times = np.array(numbers) / rate_hz
     for position, number in enumerate(numbers):
@@ -122,6 +123,9 @@ def _read_poses(path: Path, numbers: Sequence[int], rate_hz: float) -> tuple[np.
         matrices[position, :3] = np.array(_numbers(path, row, _MATRIX)).reshape(3, 4)
         if "time_s" in row:
             times[position] = _numbers(path, row, ["time_s"])[0]
+    names = [f"frame {number}" for number in numbers]
+    check_poses(matrices, path, names)
+    check_times(times, path, names)
     return times, matrices
 
 

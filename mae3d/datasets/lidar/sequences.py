@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from mae3d.datasets.lidar.frame_index import Frame
+from mae3d.errors import DataError
 
 
 def earlier_sweeps(
@@ -43,6 +45,22 @@ def earlier_sweeps(
         "sensor_from_sweep": np.linalg.inv(poses[number]) @ poses[chosen],
         "sweep_lag": times[number] - times[chosen],
     }
+
+
+def check_times(times: np.ndarray, where: str | Path, names: Sequence[object]) -> None:
+    """Refuse times [F] of the sweeps of a drive that do not ascend.
+
+    Raises:
+        DataError: Names the first of ``names`` [F] whose time is not finite or before the one ahead of it.
+    """
+    wrong = ~np.isfinite(times)
+    wrong[1:] |= np.diff(times) < 0
+    if wrong.any():
+        place = int(wrong.argmax())
+        raise DataError(
+            f"{where}: the time of {names[place]}, {times[place]} s, is not finite or before that of the sweep ahead "
+            "of it. Correct the times, or number the files in their order."
+        )
 
 
 def with_velocities(frames: Sequence[Frame], max_gap: float) -> list[Frame]:
