@@ -49,7 +49,7 @@ from mae3d.datasets.objects import (
     checks,
 )
 from mae3d.datasets.objects.depth_estimation import DEFAULT_MODEL, DepthAnything, brightness, write_depth_files
-from mae3d.datasets.objects.lifted_images import default_depth_folder, depth_path
+from mae3d.datasets.objects.lifted_images import DEPTH_SUFFIX, default_depth_folder, depth_path
 from mae3d.datasets.objects.modelnet40 import cache_path
 from mae3d.datasets.objects.scanobjectnn import VARIANTS
 from mae3d.datasets.objects.shapenet_pc15k import list_clouds, measure_moments, read_moments, write_moments
@@ -160,7 +160,11 @@ def prepare_fewshot(args: argparse.Namespace) -> LayoutReport:
 
 
 def prepare_p3p(args: argparse.Namespace) -> LayoutReport:
-    """Check images with depth files, and make the depth files that are missing."""
+    """Check images with depth files, and make the depth files that are missing; RGB-D images are only checked."""
+    if args.depth != "files" and (args.intrinsics or args.depth_suffix != DEPTH_SUFFIX):
+        raise ConfigError(
+            f"--intrinsics and --depth-suffix name measured depth, --depth {args.depth} makes its own files"
+        )
     depth = args.depth_folder or default_depth_folder(args.root)
     makers = {
         "depth-anything": lambda: DepthAnything(args.depth_model, download=args.download),
@@ -170,13 +174,16 @@ def prepare_p3p(args: argparse.Namespace) -> LayoutReport:
     if args.depth != "files" and not args.check_only:
         written = write_depth_files(args.root, depth, makers[args.depth], progress=ProgressLine("depth"))
         report.found.append(f"depth files written: {written:,} ({args.depth})")
-    dataset = LiftedImages(args.root, depth, on_error="skip")
+    camera = "pinhole" if args.intrinsics else "published"
+    form = {"depth_suffix": args.depth_suffix, "camera": camera, "intrinsics": args.intrinsics}
+    dataset = LiftedImages(args.root, depth, **form, on_error="skip")
     report.found.append(f"images: {len(dataset):,}")
-    absent = [name for name in dataset.files if not depth_path(depth, name).is_file()]
+    paths = {name: depth_path(depth, name, args.depth_suffix) for name in dataset.files}
+    absent = [name for name, path in paths.items() if not path.is_file()]
     if absent:
         report.problems.append(
             f"{len(absent):,} of {len(dataset):,} images have no depth file, the first is {absent[0]} (expected "
-            f"{depth_path(depth, absent[0])}). Unpack published files there, or add --depth depth-anything"
+            f"{paths[absent[0]]}). Unpack published files there, or add --depth depth-anything"
         )
     elif args.deep:
         read_everything(dataset, report, "clouds", workers=args.workers, progress=ProgressLine("reading"))
@@ -357,6 +364,10 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
             kinds = ("files", "depth-anything", "brightness")
             command.add_argument("--depth", choices=kinds, default="files", help="where missing depth files come from")
             command.add_argument("--depth-folder", type=Path, help="default: the images' folder with _depth_v2")
+            command.add_argument("--depth-suffix", default=DEPTH_SUFFIX, help="what replaces the ending of an image")
+            command.add_argument(
+                "--intrinsics", type=float, nargs=4, metavar=("FX", "FY", "CX", "CY"), help="of RGB-D images, pixels"
+            )
             command.add_argument("--depth-model", default=DEFAULT_MODEL, help="name on the hub, or folder of weights")
             command.add_argument("--download", action="store_true", help="fetch weights that are not in the cache")
         if name == "modelnet40":

@@ -127,6 +127,24 @@ def test_prepare_tool(folder, capsys) -> None:
     assert write_depth_files(folder, depth, lambda: pytest.fail("nothing is missing")) == 0
 
 
+def test_prepare_tool_on_rgbd_images(folder, capsys) -> None:
+    depth = folder.with_name("measured")
+    command = ["p3p", "--images", str(folder), "--depth-folder", str(depth), "--depth-suffix", ".png"]
+    command += ["--intrinsics", "20", "20", "9.5", "5.5", "--deep", "--workers", "0"]
+    assert prepare_data.main(command) == 1
+    assert f"expected {depth / 'cat' / 'a.png'}" in capsys.readouterr().out
+    for path in folder.rglob("*.*"):
+        target = depth / path.parent.name / f"{path.stem}.png"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.full((12, 20), 1500, dtype=np.uint16)).save(target)
+    assert prepare_data.main(command) == 0
+    Image.fromarray(np.zeros((12, 20), dtype=np.uint16)).save(depth / "cat" / "a.png")
+    assert prepare_data.main(command) == 1
+    assert "1 of 4 samples were skipped" in capsys.readouterr().out
+    assert prepare_data.main([*command, "--depth", "brightness"]) == 1
+    assert "--intrinsics and --depth-suffix name measured depth" in capsys.readouterr().err
+
+
 def test_brightness_is_a_smooth_luminance() -> None:
     flat = brightness(np.full((9, 9, 3), 100, dtype=np.uint8))
     np.testing.assert_allclose(flat, 100, rtol=1e-5)
@@ -144,8 +162,9 @@ def test_depth_network_without_its_package() -> None:
 def test_depth_network(tmp_path) -> None:
     """A network of random weights, stored and loaded as the published ones are."""
     transformers = pytest.importorskip("transformers")
-    with pytest.raises(DataError, match="the weights of the depth network are not on this machine"):
-        DepthAnything(str(tmp_path / "nowhere"))
+    for name in ("nowhere", "."):  # absent, and without files
+        with pytest.raises(DataError, match=r"depth network are not on this machine.* hf download depth-anything/"):
+            DepthAnything(str(tmp_path / name))
     sizes = {"hidden_size": 16, "num_hidden_layers": 4, "num_attention_heads": 2, "image_size": 28, "patch_size": 14}
     backbone = transformers.Dinov2Config(**sizes, out_indices=[1, 2, 3, 4], reshape_hidden_states=False)
     neck = {"reassemble_hidden_size": 16, "neck_hidden_sizes": [8, 8, 8, 8], "fusion_hidden_size": 8}
@@ -155,6 +174,14 @@ def test_depth_network(tmp_path) -> None:
     depth = DepthAnything(str(tmp_path))(np.random.default_rng(0).integers(0, 255, (12, 20, 3), dtype=np.uint8))
     assert depth.shape == (12, 20)
     assert np.isfinite(depth).all()
+    weights = tmp_path / "model.safetensors"
+    for content in (weights.read_bytes()[:1000], b""):
+        weights.write_bytes(content)
+        with pytest.raises(DataError, match="or damaged"):
+            DepthAnything(str(tmp_path))
+    (tmp_path / "config.json").write_text('{"model_type": "depth_')
+    with pytest.raises(DataError, match="or damaged"):
+        DepthAnything(str(tmp_path))
 
 
 def packed() -> dict[str, torch.Tensor]:

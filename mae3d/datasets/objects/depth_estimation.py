@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from torch import Tensor
 
 from mae3d.datasets.files import atomic_write
@@ -38,7 +39,7 @@ class DepthAnything:
 
     Raises:
         MissingExtraError: transformers is not installed.
-        DataError: The weights are not there.
+        DataError: The weights are not there, or damaged.
     """
 
     def __init__(self, model: str = DEFAULT_MODEL, *, download: bool = False, device: str | None = None) -> None:
@@ -50,11 +51,13 @@ class DepthAnything:
         try:
             self.processor = AutoImageProcessor.from_pretrained(model, local_files_only=not download, use_fast=False)
             network = AutoModelForDepthEstimation.from_pretrained(model, local_files_only=not download)
-        except OSError as error:
+        except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+            source = DEFAULT_MODEL if Path(model).is_absolute() or Path(model).exists() else model
             raise DataError(
-                f"{model}: the weights of the depth network are not on this machine. Fetch them once where there is a "
-                f"network (--download, or: hf download {model} --local-dir FOLDER) and name their folder with "
-                "--depth-model FOLDER; or put depth files of another source in place."
+                f"{model}: the weights of the depth network are not on this machine, or damaged "
+                f"({str(error).splitlines()[0]}). Fetch them once where there is a network (--download, or: "
+                f"hf download {source} --local-dir FOLDER) and name their folder with --depth-model FOLDER; or put "
+                "depth files of another source in place."
             ) from error
         self.network = network.to(self.device).eval()
 

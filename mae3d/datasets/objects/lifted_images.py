@@ -18,6 +18,8 @@ from mae3d.errors import ConfigError, DataError
 from mae3d.registry import DATASETS
 
 IMAGE_SUFFIXES = (".jpeg", ".jpg", ".png", ".bmp", ".webp")
+DEPTH_SUFFIX = "_img_depth.npy"
+"""What replaces the ending of an image in the name of its depth file, in P3P-Lift."""
 HINT = "Make depth files with: python tools/prepare_data.py p3p --images {images} --depth depth-anything"
 
 
@@ -44,7 +46,7 @@ def default_depth_folder(images: Path) -> Path:
     return images.with_name(images.name + "_depth_v2")
 
 
-def depth_path(depth: Path, image: str, suffix: str = "_img_depth.npy") -> Path:
+def depth_path(depth: Path, image: str, suffix: str = DEPTH_SUFFIX) -> Path:
     """Depth file of an image: the same place below ``depth``, ``NAME.JPEG`` -> ``NAME_img_depth.npy``."""
     return depth / Path(image).parent / (Path(image).stem + suffix)
 
@@ -94,7 +96,7 @@ class LiftedImages(SampleDataset):
         npoints: int | None = 100_000,
         camera: Literal["published", "pinhole"] = "published",
         intrinsics: Sequence[float] | None = None,
-        depth_suffix: str = "_img_depth.npy",
+        depth_suffix: str = DEPTH_SUFFIX,
         depth_scale: float = 1000.0,
         classes: Sequence[str] | str | None = None,
         min_points: int = 1,
