@@ -12,13 +12,14 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
+from math import ceil
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from benchmarks.harness import Call, Case, run
+from benchmarks.harness import Call, Case, growth, run
 from mae3d.models.tokenizers import PointPatchTokenizer, VoxelPatchTokenizer
 from mae3d.ops import indexed_linear
 from mae3d.structures import number_cells
@@ -57,6 +58,22 @@ def embedding(function: Callable[..., Tensor], points: int, dtype: torch.dtype =
     def call() -> Tensor:
         weight.grad = None
         function(voxels, weight, index, tokens.token, len(tokens), "mean").square().sum().backward()
+        return weight.grad
+
+    return call
+
+
+def many_voxels(voxels: int) -> Call:
+    """Forward and backward of the operator on so many voxels, 64 to a token, at random places."""
+    generator = torch.Generator().manual_seed(0)
+    weight = torch.randn(4096, 12, WIDTH, generator=generator).to(DEVICE).requires_grad_()
+    features = torch.randn(voxels, 12, generator=generator).to(DEVICE)
+    index = torch.randint(4096, (voxels,), generator=generator).to(DEVICE)
+    group = torch.arange(voxels, device=DEVICE) // 64
+
+    def call() -> Tensor:
+        weight.grad = None
+        indexed_linear(features, weight, index, group, ceil(voxels / 64), "mean").square().sum().backward()
         return weight.grad
 
     return call
@@ -181,4 +198,5 @@ def memory() -> str:
 if __name__ == "__main__":
     table = memory()  # before any thread is started, so that processes can be forked
     run(TITLE, cases())
+    growth("Growth with the voxels", {"embedding, forward and backward": many_voxels})
     print(table)

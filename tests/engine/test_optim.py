@@ -4,7 +4,8 @@ import math
 
 import pytest
 import torch
-from mmengine.config import ConfigDict
+from mmengine.config import Config, ConfigDict
+from mmengine.optim import build_optim_wrapper
 from torch import nn
 
 from mae3d.engine.optim import (
@@ -17,6 +18,7 @@ from mae3d.engine.optim import (
 )
 from mae3d.engine.optim.groups import is_decayed
 from mae3d.errors import ConfigError
+from mae3d.models.heads import P3PClassifier
 from mae3d.models.methods import PointMAE
 from tests.engine.small_model import SmallAutoencoder
 
@@ -127,6 +129,18 @@ def test_layer_wise_decay():
     assert rates == {1e-3, 5e-4, 2.5e-4, 1.25e-4}
     with pytest.raises(ConfigError, match="get_layer_depth"):
         build(nn.Linear(2, 2), layer_decay=0.5)
+
+
+def test_fine_tuning_of_p3p_takes_the_published_rates():
+    """0.53 to the power of the layers above: 12 blocks, below them patches and class token, on top norm and head."""
+    options = Config.fromfile("configs/p3p/p3p_small_200e_scanobjectnn-pb-t50-rs.py").optim_wrapper
+    model = P3PClassifier(embed_dim=12, depth=12, num_heads=2, cells=8, patch_size=4)
+    groups = build_optim_wrapper(model, options).optimizer.param_groups
+    rates = {id(parameter): group["lr"] for group in groups for parameter in group["params"]}
+    for name, parameter in model.named_parameters():
+        below = name.startswith(("tokenizer.", "position_embedding.", "encoder.class_"))
+        layer = 0 if below else int(name.split(".")[2]) + 1 if name.startswith("encoder.blocks.") else 13
+        assert rates[id(parameter)] == pytest.approx(2.5e-4 * 0.53 ** (13 - layer)), name
 
 
 def test_frozen_parameters_are_left_out():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,10 +11,12 @@ from torch import Tensor
 
 from mae3d.errors import OperatorInputError
 from mae3d.ops import indexed_linear, indexed_project
+from mae3d.ops._library import UNAVAILABLE
 from mae3d.ops.reference import indexed_linear as reference
 from tests.ops.harness import DEVICES, check_compiles, check_grad, check_op, generator
 
 DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
+RESET = Path("/proc/self/clear_refs")
 TOLERANCE = {torch.float16: {"rtol": 2e-3, "atol": 2e-3}, torch.bfloat16: {"rtol": 2e-2, "atol": 2e-2}}
 
 
@@ -214,6 +217,24 @@ def test_peak_memory_on_the_device_is_far_below_the_gathered_matrices() -> None:
     indexed_linear(*args, 2000, "mean").square().sum().backward()
     gathered = 200_000 * 12 * 384 * 4
     assert torch.cuda.max_memory_allocated() - before < gathered / 10
+
+
+@pytest.mark.skipif(UNAVAILABLE["cpu"] is not None, reason="the plain form gathers; the library is not built")
+@pytest.mark.skipif(not RESET.exists(), reason="reads the peak of the process from /proc")
+def test_peak_memory_on_the_cpu_is_far_below_the_gathered_matrices() -> None:
+    args = inputs(100_000, 12, 512, 384, 2000)
+    args[1].requires_grad_()
+    RESET.write_text("5")  # forgets the high-water mark so far
+    before = resident("VmRSS")
+    indexed_linear(*args, 2000, "mean").square().sum().backward()
+    gathered = 100_000 * 12 * 384 * 4
+    assert resident("VmHWM") - before < gathered / 10
+
+
+def resident(field: str) -> int:
+    """Bytes of this process in memory, now (VmRSS) or at most (VmHWM)."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return 1024 * next(int(line.split()[1]) for line in lines if line.startswith(field))
 
 
 def test_opcheck() -> None:
