@@ -85,10 +85,20 @@ def test_misspelt_keys_are_found(key, message):
         load_config(CONFIG, {key: 1})
 
 
-def test_keys_of_model_functions_are_checked_too():
-    cfg = Config({"model": {"type": "point_mae_test", "embed_dmi": 32}})
-    with pytest.raises(ConfigError, match='did you mean "embed_dim"'):
-        validate(cfg)
+@pytest.mark.parametrize(
+    ("kind", "key", "meant"),
+    [
+        ("point_mae_test", "embed_dmi", "embed_dim"),
+        ("gd_mae_two_stage", "freeze_frist", "freeze_first"),
+        ("gd_mae_two_stage", "vfe_chanels", "vfe_channels"),
+        ("t_mae_centerpoint", "pilar", "pillar"),
+        ("MAEClassifier", "image_szie", "image_size"),
+        ("VideoMAEClassifier", "tublet", "tubelet"),
+    ],
+)
+def test_keys_of_models_are_checked_too(kind, key, meant):
+    with pytest.raises(ConfigError, match=f'did you mean "{meant}"'):
+        validate(Config({"model": {"type": kind, key: 32}}))
 
 
 def test_unknown_type_and_file():

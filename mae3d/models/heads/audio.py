@@ -18,8 +18,8 @@ class AudioMAEClassifier(TokenClassifier):
 
     Args:
         num_classes: Number of classes.
-        protocol: As in :class:`mae3d.models.heads.MAEClassifier`; fine-tuning discards the pre-trained norm and puts a
-            new one behind the mean of the patch latents.
+        protocol: As in :class:`mae3d.models.heads.vision.ImageClassifier`; fine-tuning discards the pre-trained norm
+            and puts a new one behind the mean of the patch latents.
         frames: Frames of a spectrogram; fewer than in pre-training cut the positions.
         bins: Mel bins.
         patch_size: Side of a patch.

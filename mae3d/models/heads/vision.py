@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Any, Literal
+
+from torch import nn
 
 from mae3d.errors import ConfigError
 from mae3d.models.heads.token_classification import TokenClassifier
@@ -28,9 +31,8 @@ def head_options(name: str, *, class_token: bool) -> dict[str, Any]:
     return {"pooling": "class" if class_token else "mean", **PROTOCOLS[name]}
 
 
-@MODELS.register_module()
-class MAEClassifier(TokenClassifier):
-    """Image classification with MAE's encoder.
+class ImageClassifier(TokenClassifier):
+    """Image classification with the encoder of a system.
 
     Args:
         num_classes: Number of classes.
@@ -43,7 +45,7 @@ class MAEClassifier(TokenClassifier):
         embed_dim: Width.
         depth: Blocks.
         num_heads: Attention heads.
-        drop_path: Rate at the last block (B 0.1, L 0.2, H 0.3).
+        drop_path: Rate at the last block.
         gradient_checkpointing: Recompute blocks in the backward pass.
         **options: See :class:`TokenClassifier`.
     """
@@ -63,7 +65,8 @@ class MAEClassifier(TokenClassifier):
         gradient_checkpointing: bool = False,
         **options: Any,
     ) -> None:
-        parts = mae.encoder_parts(
+        encoder, head = self.parts(
+            protocol,
             image_size=image_size,
             patch_size=patch_size,
             in_channels=in_channels,
@@ -71,66 +74,22 @@ class MAEClassifier(TokenClassifier):
             depth=depth,
             num_heads=num_heads,
             drop_path=drop_path,
-            final_norm=protocol != "fine_tune",
-            trainable_positions=True,
             gradient_checkpointing=gradient_checkpointing,
         )
-        super().__init__(**parts, num_classes=num_classes, **{**head_options(protocol, class_token=True), **options})
+        super().__init__(**encoder, num_classes=num_classes, **{**head, **options})
+
+    @staticmethod
+    @abstractmethod
+    def parts(protocol: Protocol, **size: Any) -> tuple[dict[str, nn.Module], dict[str, Any]]:
+        """Tokenizer, position embedding and encoder of this size; options of :class:`TokenClassifier`."""
 
 
-@MODELS.register_module()
-class MAESTClassifier(TokenClassifier):
-    """Clip classification with MAE-ST's encoder; fine-tuning keeps the pre-trained norm, behind the mean.
+class ClipClassifier(TokenClassifier):
+    """Clip classification with the encoder of a system.
 
     Args:
         num_classes: Number of classes.
-        protocol: As in :class:`MAEClassifier`.
-        clip_size: (frames, rows, columns).
-        tubelet: (frames, rows, columns) of a token.
-        embed_dim: Width.
-        depth: Blocks.
-        num_heads: Attention heads.
-        drop_path: Rate at the last block (L 0.2).
-        gradient_checkpointing: Recompute blocks in the backward pass.
-        **options: See :class:`TokenClassifier`.
-    """
-
-    def __init__(
-        self,
-        num_classes: int = 400,
-        protocol: Protocol = "fine_tune",
-        *,
-        clip_size: Sequence[int] = (16, 224, 224),
-        tubelet: Sequence[int] = (2, 16, 16),
-        embed_dim: int = 768,
-        depth: int = 12,
-        num_heads: int = 12,
-        drop_path: float = 0.0,
-        gradient_checkpointing: bool = False,
-        **options: Any,
-    ) -> None:
-        parts = mae_st.encoder_parts(
-            clip_size=clip_size,
-            tubelet=tubelet,
-            embed_dim=embed_dim,
-            depth=depth,
-            num_heads=num_heads,
-            drop_path=drop_path,
-            gradient_checkpointing=gradient_checkpointing,
-        )
-        chosen = head_options(protocol, class_token=True)
-        if protocol == "fine_tune":
-            chosen["norm"] = "none"
-        super().__init__(**parts, num_classes=num_classes, modality="video", **{**chosen, **options})
-
-
-@MODELS.register_module()
-class VideoMAEClassifier(TokenClassifier):
-    """Clip classification with VideoMAE's encoder; the pre-trained final norm is discarded, as published.
-
-    Args:
-        num_classes: Number of classes.
-        protocol: As in :class:`MAEClassifier`; there is no class token.
+        protocol: As in :class:`ImageClassifier`.
         clip_size: (frames, rows, columns).
         tubelet: (frames, rows, columns) of a token.
         embed_dim: Width.
@@ -155,72 +114,71 @@ class VideoMAEClassifier(TokenClassifier):
         gradient_checkpointing: bool = False,
         **options: Any,
     ) -> None:
-        parts = videomae.encoder_parts(
+        encoder, head = self.parts(
+            protocol,
             clip_size=clip_size,
             tubelet=tubelet,
             embed_dim=embed_dim,
             depth=depth,
             num_heads=num_heads,
             drop_path=drop_path,
-            final_norm=protocol != "fine_tune",
             gradient_checkpointing=gradient_checkpointing,
         )
-        chosen = head_options(protocol, class_token=False)
-        if protocol == "fine_tune":
-            chosen |= {"head_std": 0.02, "head_scale": 0.001}
-        super().__init__(**parts, num_classes=num_classes, modality="video", **{**chosen, **options})
+        super().__init__(**encoder, num_classes=num_classes, modality="video", **{**head, **options})
+
+    @staticmethod
+    @abstractmethod
+    def parts(protocol: Protocol, **size: Any) -> tuple[dict[str, nn.Module], dict[str, Any]]:
+        """As those of :class:`ImageClassifier`."""
 
 
 @MODELS.register_module()
-class Data2Vec2Classifier(TokenClassifier):
-    """Image classification with data2vec 2.0's encoder, fine-tuned on the mean of the patch latents.
+class MAEClassifier(ImageClassifier):
+    """Image classification with MAE's encoder (``drop_path``: B 0.1, L 0.2, H 0.3)."""
 
-    Args:
-        num_classes: Number of classes.
-        protocol: As in :class:`MAEClassifier`.
-        image_size: Side in pixels, or (rows, columns); another size than in pre-training resizes the positions.
-        patch_size: Side of a patch.
-        in_channels: Channels of the image.
-        embed_dim: Width.
-        depth: Blocks.
-        num_heads: Attention heads.
-        drop_path: Rate at the last block (B 0.1, L and H 0.2).
-        gradient_checkpointing: Recompute blocks in the backward pass.
-        **options: See :class:`TokenClassifier`.
-    """
+    @staticmethod
+    def parts(protocol: Protocol, **size: Any) -> tuple[dict[str, nn.Module], dict[str, Any]]:
+        """The norm is the encoder's own unless it is fine-tuned."""
+        encoder = mae.encoder_parts(**size, final_norm=protocol != "fine_tune", trainable_positions=True)
+        return encoder, head_options(protocol, class_token=True)
 
-    def __init__(
-        self,
-        num_classes: int = 1000,
-        protocol: Protocol = "fine_tune",
-        *,
-        image_size: int | Sequence[int] = 224,
-        patch_size: int = 16,
-        in_channels: int = 3,
-        embed_dim: int = 768,
-        depth: int = 12,
-        num_heads: int = 12,
-        drop_path: float = 0.0,
-        gradient_checkpointing: bool = False,
-        **options: Any,
-    ) -> None:
-        parts = data2vec2_image.encoder_parts(
-            image_size=image_size,
-            patch_size=patch_size,
-            in_channels=in_channels,
-            embed_dim=embed_dim,
-            depth=depth,
-            num_heads=num_heads,
-            drop_path=drop_path,
-            gradient_checkpointing=gradient_checkpointing,
-        )
-        chosen = {"head_std": 0.02, **head_options(protocol, class_token=True)}
-        super().__init__(**parts, num_classes=num_classes, **{**chosen, **options})
+
+@MODELS.register_module()
+class Data2Vec2Classifier(ImageClassifier):
+    """Image classification with data2vec 2.0's encoder (``drop_path``: B 0.1, L and H 0.2)."""
+
+    @staticmethod
+    def parts(protocol: Protocol, **size: Any) -> tuple[dict[str, nn.Module], dict[str, Any]]:
+        """A linear layer that starts larger than MAE's."""
+        return data2vec2_image.encoder_parts(**size), {"head_std": 0.02, **head_options(protocol, class_token=True)}
 
     def get_layer_depth(self, name: str) -> tuple[int, int]:
         """Block i is layer i; all else, the patch embedding too, is the last layer, which learns at the full rate."""
         depth = self.encoder.depth
         return (int(name.split(".")[2]) if name.startswith("encoder.blocks.") else depth), depth + 1
+
+
+@MODELS.register_module()
+class MAESTClassifier(ClipClassifier):
+    """Clip classification with MAE-ST's encoder (``drop_path``: L 0.2)."""
+
+    @staticmethod
+    def parts(protocol: Protocol, **size: Any) -> tuple[dict[str, nn.Module], dict[str, Any]]:
+        """Fine-tuning keeps the pre-trained norm, behind the mean."""
+        head = head_options(protocol, class_token=True)
+        return mae_st.encoder_parts(**size), head | ({"norm": "none"} if protocol == "fine_tune" else {})
+
+
+@MODELS.register_module()
+class VideoMAEClassifier(ClipClassifier):
+    """Clip classification with VideoMAE's encoder, which has no class token."""
+
+    @staticmethod
+    def parts(protocol: Protocol, **size: Any) -> tuple[dict[str, nn.Module], dict[str, Any]]:
+        """Fine-tuning discards the pre-trained final norm, as published."""
+        encoder = videomae.encoder_parts(**size, final_norm=protocol != "fine_tune")
+        small = {"head_std": 0.02, "head_scale": 0.001} if protocol == "fine_tune" else {}
+        return encoder, head_options(protocol, class_token=False) | small
 
 
 @MODELS.register_module()
