@@ -23,6 +23,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tools"))
 
 import prepare_data  # noqa: E402  (beside this file)
+from preparation.simulated_objects import LAYOUTS  # noqa: E402
 from trainings import Training  # noqa: E402
 
 from mae3d.checkpoints import load_pretrained  # noqa: E402
@@ -100,14 +101,14 @@ def write_data(root: Path) -> None:
 
 def training(output: Path, seed: int) -> Training:
     """The pre-training of ``seed``."""
-    data_root = (output / "data" / prepare_data.LAYOUTS["shapenet55"]).resolve()
+    data_root = (output / "data" / LAYOUTS["shapenet55"]).resolve()
     options = {"train_dataloader.dataset.root": data_root}
     return Training(f"seed {seed}", CONFIG, output / "runs" / f"seed_{seed}", options, seed)
 
 
 def load_clouds(root: Path, split: str) -> tuple[torch.Tensor, torch.Tensor]:
     """All clouds [N, 512, 3] and labels [N] of a split of the simulated ModelNet40."""
-    dataset = ModelNet40(root / prepare_data.LAYOUTS["modelnet40"], split, npoints=512)
+    dataset = ModelNet40(root / LAYOUTS["modelnet40"], split, npoints=512)
     batches = list(DataLoader(dataset, batch_size=256))
     return torch.cat([b["points"][..., :3] for b in batches]), torch.cat([b["label"] for b in batches])
 

@@ -30,6 +30,7 @@ sys.path.insert(0, str(ROOT / "tools"))
 
 import prepare_data  # noqa: E402  (beside this file)
 import sample as sampling  # noqa: E402
+from preparation.simulated_objects import LAYOUTS  # noqa: E402
 from trainings import Training  # noqa: E402
 
 from mae3d.checkpoints.files import read_file  # noqa: E402
@@ -76,7 +77,7 @@ def demonstrate(args: argparse.Namespace) -> int:
     """Data, training, samples, metrics, report."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
     cfg = load_config(args.config)
-    root = (args.output / "data" / prepare_data.LAYOUTS["shapenet15k"]).resolve()
+    root = (args.output / "data" / LAYOUTS["shapenet15k"]).resolve()
     cfg.merge_from_dict({f"{split}_dataloader.dataset.root": str(root) for split in ("train", "test")})
     print(f"[1/4] {args.clouds} simulated clouds -> {root}", flush=True)
     write_data(args.output / "data", args.clouds, list(cfg.train_dataloader.dataset.categories))

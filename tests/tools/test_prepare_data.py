@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from mae3d.datasets.objects import ModelNet40, ModelNetFewShot, ScanObjectNN, ShapeNetPart
+from mae3d.datasets.objects.caches import build_modelnet_cache
 from mae3d.datasets.parallel import ProgressLine, run_parallel
 from mae3d.datasets.simulators.claim import MANIFEST
 from mae3d.datasets.simulators.objects import layouts
@@ -44,7 +45,9 @@ def run(tool, capsys, *arguments):
 
 @pytest.mark.parametrize("name", ["shapenet55", "modelnet40", "modelnet40_hdf5", "scanobjectnn", "shapenetpart"])
 def test_simulated_layouts_pass_their_checks(tool, simulated, capsys, name):
-    status, text = run(tool, capsys, name, "--root", simulated / tool.LAYOUTS[name], "--workers", 0, "--deep")
+    status, text = run(
+        tool, capsys, name, "--root", simulated / tool.simulated_objects.LAYOUTS[name], "--workers", 0, "--deep"
+    )
     assert status == 0, text
     assert "problem" not in text
     assert "samples are readable" in text
@@ -85,7 +88,7 @@ def test_nothing_there(tool, capsys, tmp_path):
 
 
 def test_fewshot_folds_from_modelnet(tool, simulated, capsys, tmp_path):
-    source = simulated / tool.LAYOUTS["modelnet40"]
+    source = simulated / tool.simulated_objects.LAYOUTS["modelnet40"]
     common = ["--root", tmp_path, "--ways", 5, "--shots", 10, "--folds", 2]
     status, text = run(tool, capsys, "fewshot", *common, "--modelnet", source)
     assert status == 1
@@ -95,7 +98,7 @@ def test_fewshot_folds_from_modelnet(tool, simulated, capsys, tmp_path):
     for split, copies in (("train", 5), ("test", 20)):
         listing = big / f"modelnet40_{split}.txt"
         listing.write_text(listing.read_text() * copies)
-        layouts_built = tool.caches.build_modelnet_cache(big, split)
+        layouts_built = build_modelnet_cache(big, split)
         assert layouts_built.exists()
     status, text = run(tool, capsys, "fewshot", *common, "--modelnet", big)
     assert status == 0, text
@@ -105,7 +108,7 @@ def test_fewshot_folds_from_modelnet(tool, simulated, capsys, tmp_path):
 def test_same_seed_same_files_and_foreign_folders_are_left_alone(simulated, tool, tmp_path):
     again = tmp_path / "again"
     layouts.write_shapenetpart(again, 56)
-    folder = simulated / tool.LAYOUTS["shapenetpart"]
+    folder = simulated / tool.simulated_objects.LAYOUTS["shapenetpart"]
     files = sorted(path.relative_to(folder) for path in folder.rglob("*.*"))
     assert files == sorted(path.relative_to(again) for path in again.rglob("*.*"))
     assert all((folder / path).read_bytes() == (again / path).read_bytes() for path in files)
@@ -119,7 +122,7 @@ def test_same_seed_same_files_and_foreign_folders_are_left_alone(simulated, tool
 
 def test_processes_give_the_same_files(tool, simulated, tmp_path):
     layouts.write_modelnet40(tmp_path / "two", 56, points=400, workers=2)
-    folder = simulated / tool.LAYOUTS["modelnet40"]
+    folder = simulated / tool.simulated_objects.LAYOUTS["modelnet40"]
     for path in (tmp_path / "two").rglob("*.txt"):
         assert path.read_bytes() == (folder / path.relative_to(tmp_path / "two")).read_bytes()
 
@@ -172,6 +175,6 @@ def test_killed_build_goes_on(tool, repository, tmp_path):
 
 
 def test_scan_variants_are_all_there(simulated, tool):
-    root = simulated / tool.LAYOUTS["scanobjectnn"]
+    root = simulated / tool.simulated_objects.LAYOUTS["scanobjectnn"]
     assert json.loads((root / MANIFEST).read_text())["variants"] == ["OBJ_BG", "OBJ_ONLY", "PB_T50_RS"]
     assert len(ScanObjectNN(root, variant="PB_T50_RS")) == 75
