@@ -114,6 +114,17 @@ def test_damaged_files_are_named(root):
         Waymo(root, "training")
 
 
+@pytest.mark.parametrize(
+    ("value", "fault"), [(0.0, "not rigid"), (2.0, "not rigid"), (np.nan, "not finite"), (np.inf, "not finite")]
+)
+def test_bad_poses_are_named(root, value, fault):
+    infos = [info(n) for n in range(6)]
+    infos[2]["pose"][0, 0] = value
+    save_array_pickle(infos, root / PROCESSED / NAME / f"{NAME}.pkl")
+    with pytest.raises(DataError, match=rf"^\S+{NAME}\.pkl: the pose of frame 2 is {fault}"):
+        Waymo(root, "train", previous={})
+
+
 def test_previous_frames_reach_five_sweeps_back(root):
     data = Waymo(root, "train", previous={"gaps": (5,)})
     raw = Waymo(root, "train")

@@ -20,7 +20,7 @@ import numpy as np
 
 from mae3d.datasets.array_pickle import load_array_pickle
 from mae3d.datasets.files import read_lines
-from mae3d.datasets.lidar.frame_index import Frame, FrameIndex
+from mae3d.datasets.lidar.frame_index import Frame, FrameIndex, check_poses
 from mae3d.datasets.lidar.sequences import earlier_sweeps
 from mae3d.datasets.parallel import Progress, run_parallel
 from mae3d.errors import ConfigError, DataError
@@ -89,6 +89,7 @@ def _sequence(root: Path, processed: str, max_sweeps: int, name: str) -> list[Fr
         times = np.array([info["metadata"]["timestamp_micros"] for info in infos]) * 1e-6
         poses = np.array([info["pose"] for info in infos], dtype=np.float64).reshape(-1, 4, 4)
         numbers = [int(info["point_cloud"]["sample_idx"]) for info in infos]
+        check_poses(poses, path, [f"frame {number}" for number in numbers])
         files = [f"{processed}/{path.parent.name}/{number:04d}.npy" for number in numbers]
         return [
             Frame(
@@ -106,6 +107,8 @@ def _sequence(root: Path, processed: str, max_sweeps: int, name: str) -> list[Fr
             )
             for row, info in enumerate(infos)
         ]
+    except DataError:
+        raise
     except (KeyError, TypeError, ValueError, IndexError) as error:
         raise DataError(f"{path}: not infos of a sequence ({type(error).__name__}: {error}). {_HINT}") from error
 
