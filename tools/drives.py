@@ -127,13 +127,21 @@ class Drives:
 
     def pretraining(self, seed: int) -> Training:
         """The system on all training frames, without their labels."""
-        epochs = self._epochs(self.plan.pretrain_steps, 100)
-        options = self._data("train_dataloader") | self._length(epochs)
+        epochs = self.pretrain_epochs()
+        options = self.pretrain_data() | self._length(epochs)
         if self.system.warm_up:
             options |= {"param_scheduler.0.end": max(1, self.plan.pretrain_steps // 20)}
             options |= {"param_scheduler.1.T_max": epochs, "param_scheduler.1.end": epochs}
         options |= {"custom_hooks.0.interval": epochs, **self.plan.pretrain_options}
         return self._training(f"pretrain-seed{seed}", self.system.pretrain, options, seed)
+
+    def pretrain_epochs(self) -> int:
+        """Length of a pre-training; its last checkpoint is called after it."""
+        return self._epochs(self.plan.pretrain_steps, self.count(100))
+
+    def pretrain_data(self) -> dict[str, object]:
+        """Config values of a pre-training's data."""
+        return self._data("train_dataloader")
 
     def fine_tuning(
         self, percent: int, seed: int, pretrained: bool, length: float = 1.0, pretrain_seed: int | None = None
@@ -142,14 +150,14 @@ class Drives:
 
         ``length`` stretches the schedule; the pre-training is that of ``pretrain_seed``, by default of the same seed.
         """
-        epochs = self._epochs(length * self.plan.fine_tune_steps, percent)
+        epochs = self._epochs(length * self.plan.fine_tune_steps, self.count(percent))
         options = self._data("train_dataloader") | self._length(epochs)
         options |= {"train_dataloader.dataset.percent": percent, "train_cfg.val_interval": epochs}
         options |= self._data("val_dataloader") | {"val_evaluator.dataset.root": self.root}
         options |= self.plan.fine_tune_options
         before = self.pretraining(seed if pretrain_seed is None else pretrain_seed) if pretrained else None
         if before is not None:
-            checkpoint = before.work_dir.resolve() / f"epoch_{self._epochs(self.plan.pretrain_steps, 100)}.pth"
+            checkpoint = before.work_dir.resolve() / f"epoch_{self.pretrain_epochs()}.pth"
             options |= {"model.init_cfg.type": "mae3d.checkpoints.PretrainedEncoder"}
             options |= {"model.init_cfg.checkpoint": checkpoint}
         start = "pretrained" if pretrained else "scratch" if length == 1 else f"scratch-x{length:g}"
@@ -161,8 +169,8 @@ class Drives:
         name = f"{self.system.name}-{name}" if self.system.name else name
         return Training(name, config, self.runs / name, options, seed, self.plan.amp, after)
 
-    def _epochs(self, steps: float, percent: int) -> int:
-        return max(1, round(steps / max(1, self.count(percent) // self.plan.batch_size)))
+    def _epochs(self, steps: float, frames: int) -> int:
+        return max(1, round(steps / max(1, frames // self.plan.batch_size)))
 
     def _data(self, loader: str) -> dict[str, object]:
         options = {"dataset.root": self.root, "batch_size": self.plan.batch_size, "num_workers": self.plan.workers}

@@ -11,11 +11,12 @@ from mae3d.datasets.transforms.lidar import (
     FlipScene,
     RangeFilter,
     RotateScene,
+    ScaleFeatures,
     ScaleScene,
     ShufflePoints,
     TranslateScene,
 )
-from mae3d.errors import ConfigError
+from mae3d.errors import ConfigError, DataError
 from mae3d.ops import points_in_boxes
 from mae3d.structures.boxes import flip_boxes
 
@@ -165,6 +166,18 @@ def test_box_filter():
     assert batch["box_offsets"].tolist() == [0, 3, 6]
 
 
+def test_features_are_scaled_in_both_frames():
+    sample, earlier = make(0), make(1)["points"]
+    before = sample["points"].clone()
+    scaled = ScaleFeatures((255.0,))({**sample, "previous_points": earlier})
+    for given, got in ((before, scaled["points"]), (earlier, scaled["previous_points"])):
+        assert torch.equal(got[:, 3], given[:, 3] * 255)
+        assert torch.equal(got[:, [0, 1, 2, 4]], given[:, [0, 1, 2, 4]])
+    assert torch.equal(sample["points"], before)
+    with pytest.raises(DataError, match="points has 5 columns, 3 factors need 6"):
+        ScaleFeatures((1.0, 2.0, 3.0))(sample)
+
+
 def test_shuffling_keeps_points_in_their_sample():
     batch = collate_packed([make(0), make(1, 50)])
     shuffled = ShufflePoints()(batch, torch.Generator().manual_seed(0))
@@ -192,6 +205,7 @@ def test_the_preprocessor_applies_them_to_batches():
         lambda: FlipScene(("z",)),
         lambda: FlipScene(probability=1.5),
         lambda: RotateScene(1, 0),
+        lambda: ScaleFeatures(()),
         lambda: ScaleScene(0, 1),
         lambda: TranslateScene((1, 2)),
         lambda: RangeFilter((0, 0, 0, 1, 1, 0)),

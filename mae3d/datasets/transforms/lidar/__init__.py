@@ -2,6 +2,7 @@
 
 from mae3d.datasets.transforms.lidar.fit_range import FitRange
 from mae3d.datasets.transforms.lidar.ground_truth_sampling import GroundTruthSampling
+from mae3d.datasets.transforms.lidar.scale_features import ScaleFeatures
 from mae3d.datasets.transforms.lidar.scene import (
     BoxFilter,
     FlipScene,
@@ -21,6 +22,7 @@ __all__ = [
     "GroundTruthSampling",
     "RangeFilter",
     "RotateScene",
+    "ScaleFeatures",
     "ScaleScene",
     "SceneTransform",
     "SensingReport",
