@@ -58,10 +58,6 @@ class Rulebook(NamedTuple):
             scatter=scatter,
         )
 
-    def count_pairs(self) -> Tensor:
-        """Pairs of rows at each offset, [K] int64."""
-        return (self.gather >= 0).sum(dim=1)
-
 
 def _fake_submanifold(coordinates: Tensor, shape: Any, batch: int, kernel: list[int], *_: Any) -> Tensor:
     return coordinates.new_empty((_volume(kernel), coordinates.shape[0]), dtype=torch.int32)

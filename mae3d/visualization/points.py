@@ -121,12 +121,6 @@ def render_points(
     return image
 
 
-def part_colors(part_label: Array) -> np.ndarray:
-    """RGB [N, 3] of integer labels [N]."""
-    labels = part_label.detach().cpu().numpy() if isinstance(part_label, torch.Tensor) else np.asarray(part_label)
-    return PALETTE[labels.astype(np.int64) % len(PALETTE)]
-
-
 def save_sheet(
     images: Sequence[np.ndarray],
     path: str | Path,

@@ -219,7 +219,7 @@ def test_grids_beyond_32_bits_are_safe():
     corner = [size - 1 for size in shape]
     coordinates = torch.tensor([[2, *corner], [2, corner[0], corner[1], corner[2] - 1], [0, 0, 0, 0], [1, 0, 0, 0]])
     book = build_rulebook(coordinates, shape, batch, kernel_size=3, submanifold=True)
-    assert book.count_pairs().sum() == 6
+    assert (book.gather >= 0).sum() == 6
     assert book.gather[12, 0] == 1
     down = build_rulebook(coordinates, shape, batch, kernel_size=2, stride=2)
     assert down.output_coordinates.tolist() == [[0, 0, 0, 0], [1, 0, 0, 0], [2, 1499, 19999, 24999]]

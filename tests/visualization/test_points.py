@@ -10,7 +10,6 @@ from mae3d.visualization.points import (
     PREDICTED,
     VISIBLE,
     View,
-    part_colors,
     render_points,
     render_reconstruction,
     save_reconstructions,
@@ -81,9 +80,3 @@ def test_sheets_are_written(tmp_path):
         Reconstruction(cloud, cloud[:, :20], cloud[:, 20:]), tmp_path / "pairs.png", titles=["chair"]
     )
     assert path.stat().st_size > 1000
-
-
-def test_part_colors_repeat_the_palette():
-    colors = part_colors(torch.tensor([0, 1, 10]))
-    np.testing.assert_array_equal(colors[0], colors[2])
-    assert not np.array_equal(colors[0], colors[1])
