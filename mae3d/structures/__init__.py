@@ -3,6 +3,7 @@
 from mae3d.structures.mask import Mask
 from mae3d.structures.pixel_reconstruction import PixelReconstruction
 from mae3d.structures.point_cloud import PointCloud
+from mae3d.structures.ragged_mask import RaggedMask
 from mae3d.structures.reconstruction import Reconstruction
 from mae3d.structures.scene_reconstruction import SceneReconstruction
 from mae3d.structures.sparse_tensor import SparseTensor
@@ -16,6 +17,7 @@ __all__ = [
     "Mask",
     "PixelReconstruction",
     "PointCloud",
+    "RaggedMask",
     "Reconstruction",
     "SceneReconstruction",
     "SparseTensor",

@@ -1,6 +1,7 @@
 """Hooks of the runner; importing the package registers them."""
 
 from mae3d.engine.hooks.accumulation import AccumulationHook
+from mae3d.engine.hooks.batch_norm import BatchNormMomentumHook
 from mae3d.engine.hooks.checkpoint import AtomicCheckpointHook
 from mae3d.engine.hooks.compile import CompileHook
 from mae3d.engine.hooks.cost import CostHook
@@ -18,6 +19,7 @@ from mae3d.engine.hooks.whole_clouds import WholeCloudsHook
 __all__ = [
     "AccumulationHook",
     "AtomicCheckpointHook",
+    "BatchNormMomentumHook",
     "BoundedHistoryHook",
     "CompileHook",
     "CostHook",

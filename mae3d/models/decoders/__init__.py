@@ -4,6 +4,7 @@ from mae3d.models.decoders.append import AppendDecoder
 from mae3d.models.decoders.convolution import ConvDecoder
 from mae3d.models.decoders.dense_occupancy import OccupancyDecoder
 from mae3d.models.decoders.enhanced import EnhancedDecoder
+from mae3d.models.decoders.folding import FoldingDecoder, PatchPoints
 from mae3d.models.decoders.generative import GenerativeDecoder
 from mae3d.models.decoders.grid import GridDecoder
 from mae3d.models.decoders.in_place import InPlaceDecoder
@@ -15,12 +16,14 @@ __all__ = [
     "AppendDecoder",
     "ConvDecoder",
     "EnhancedDecoder",
+    "FoldingDecoder",
     "GenerativeDecoder",
     "GridDecoder",
     "InPlaceDecoder",
     "LexicalHead",
     "OccupancyDecoder",
     "OccupancyField",
+    "PatchPoints",
     "SSTDecoder",
     "WordHead",
     "decode_sparse",

@@ -7,6 +7,12 @@ from mae3d.models.heads.detection import AnchorHead, CenterHead, Detector
 from mae3d.models.heads.lexical_bi_encoder import LexicalBiEncoder, lexical_bi_encoder_test
 from mae3d.models.heads.p3p import P3PClassifier, p3p_classifier_test
 from mae3d.models.heads.part_segmentation import PointPartSegmenter
+from mae3d.models.heads.point_bert import (
+    PointBERTClassifier,
+    PointBERTSegmenter,
+    point_bert_classifier_test,
+    point_bert_segmenter_test,
+)
 from mae3d.models.heads.point_mae import (
     PointMAEClassifier,
     PointMAESegmenter,
@@ -36,6 +42,8 @@ __all__ = [
     "MAEClassifier",
     "MAESTClassifier",
     "P3PClassifier",
+    "PointBERTClassifier",
+    "PointBERTSegmenter",
     "PointClassifier",
     "PointMAEClassifier",
     "PointMAESegmenter",
@@ -51,6 +59,8 @@ __all__ = [
     "lexical_bi_encoder_test",
     "mae_classifier_test",
     "p3p_classifier_test",
+    "point_bert_classifier_test",
+    "point_bert_segmenter_test",
     "point_mae_classifier_test",
     "point_mae_segmenter_test",
     "videomae_classifier_test",

@@ -6,6 +6,7 @@ Source: the ShapeNetPart network of Point-MAE (arXiv 2203.06604, section 4.2).
 from __future__ import annotations
 
 import itertools
+from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -74,34 +75,25 @@ def _norm_rows(norm: nn.BatchNorm1d, x: Tensor) -> Tensor:
     return norm(x.flatten(0, 1)).view_as(x)
 
 
-@MODELS.register_module()
-class PointPartSegmenter(BaseModel):
-    """Latents of several encoder blocks, carried to the points, joined with what is known of the whole object.
+class PartSegmenter(BaseModel):
+    """What networks have in common that give log-probabilities of parts; these come from :meth:`log_probabilities`.
 
     Args:
         tokenizer: Clouds -> tokens, module or config.
         position_embedding: Coordinates -> channels of the encoder.
-        encoder: A :class:`ViT` without class token.
-        num_parts: Parts over all categories.
-        num_categories: Object categories; the category of a cloud is given.
-        layers: Indices of the encoder blocks that are read, each through the encoder's final norm.
+        encoder: A :class:`ViT`.
         data_preprocessor: Batch preprocessor, module or config.
         init_cfg: mmengine weight initialisation, usually the pre-trained encoder.
     """
 
     modality = "points"
-    fresh = ("category_embedding.", "propagation.", "head.")
-    """Prefixes of tensors that a pre-training file need not hold."""
 
     def __init__(
         self,
         tokenizer: nn.Module | dict,
         position_embedding: nn.Module | dict,
         encoder: nn.Module | dict,
-        num_parts: int = 50,
-        num_categories: int = 16,
         *,
-        layers: Sequence[int] = (3, 7, 11),
         data_preprocessor: nn.Module | dict | None = None,
         init_cfg: dict | list[dict] | None = None,
     ) -> None:
@@ -109,15 +101,6 @@ class PointPartSegmenter(BaseModel):
         self.tokenizer = build(tokenizer)
         self.position_embedding = build(position_embedding)
         self.encoder = build(encoder)
-        self.layers = tuple(layers)
-        self.num_categories = num_categories
-        width = self.encoder.embed_dim
-        joined = len(self.layers) * width
-        self.category_embedding = nn.Sequential(
-            nn.Linear(num_categories, 64, bias=False), nn.BatchNorm1d(64), nn.LeakyReLU(0.2)
-        )
-        self.propagation = FeaturePropagation(joined, 3, (4 * width, 1024))
-        self.head = PartHead(1024, 2 * joined + 64, num_parts)
 
     def forward(
         self,
@@ -151,6 +134,56 @@ class PointPartSegmenter(BaseModel):
             fields["part_label"] = part_label
         return [{name: values[row] for name, values in fields.items()} for row in range(len(points))]
 
+    @abstractmethod
+    def log_probabilities(self, points: Tensor, category: Tensor) -> Tensor:
+        """Log-probability of every part at every point, [B, N, parts], of objects of ``category`` int64 [B]."""
+
+    def get_layer_depth(self, name: str) -> tuple[int, int]:
+        """Layer of a parameter and number of layers, see :meth:`MaskedAutoencoder.get_layer_depth`."""
+        return encoder_layer_depth(name, self.encoder.depth)
+
+
+@MODELS.register_module()
+class PointPartSegmenter(PartSegmenter):
+    """Latents of several encoder blocks, carried to the points, joined with what is known of the whole object.
+
+    Args:
+        tokenizer: Clouds -> tokens, module or config.
+        position_embedding: Coordinates -> channels of the encoder.
+        encoder: A :class:`ViT` without class token.
+        num_parts: Parts over all categories.
+        num_categories: Object categories; the category of a cloud is given.
+        layers: Indices of the encoder blocks that are read, each through the encoder's final norm.
+        data_preprocessor: Batch preprocessor, module or config.
+        init_cfg: mmengine weight initialisation, usually the pre-trained encoder.
+    """
+
+    fresh = ("category_embedding.", "propagation.", "head.")
+    """Prefixes of tensors that a pre-training file need not hold."""
+
+    def __init__(
+        self,
+        tokenizer: nn.Module | dict,
+        position_embedding: nn.Module | dict,
+        encoder: nn.Module | dict,
+        num_parts: int = 50,
+        num_categories: int = 16,
+        *,
+        layers: Sequence[int] = (3, 7, 11),
+        data_preprocessor: nn.Module | dict | None = None,
+        init_cfg: dict | list[dict] | None = None,
+    ) -> None:
+        super().__init__(tokenizer, position_embedding, encoder, data_preprocessor=data_preprocessor, init_cfg=init_cfg)
+        self.layers = tuple(layers)
+        self.num_categories = num_categories
+        width = self.encoder.embed_dim
+        joined = len(self.layers) * width
+        self.category_embedding = nn.Sequential(
+            nn.Linear(num_categories, 64, bias=False), nn.BatchNorm1d(64), nn.LeakyReLU(0.2)
+        )
+        self.propagation = FeaturePropagation(joined, 3, (4 * width, 1024))
+        self.head = PartHead(1024, 2 * joined + 64, num_parts)
+
     def log_probabilities(self, points: Tensor, category: Tensor) -> Tensor:
         """Log-probability of every part at every point, [B, N, parts]."""
         points = points[..., :3].float().contiguous()
@@ -161,10 +194,6 @@ class PointPartSegmenter(BaseModel):
         one_hot = F.one_hot(category, self.num_categories).to(points.dtype)
         whole = torch.cat((levels.amax(dim=1), levels.mean(dim=1), self.category_embedding(one_hot)), dim=-1)
         return self.head(local, whole).float().log_softmax(dim=-1)
-
-    def get_layer_depth(self, name: str) -> tuple[int, int]:
-        """Layer of a parameter and number of layers, see :meth:`MaskedAutoencoder.get_layer_depth`."""
-        return encoder_layer_depth(name, self.encoder.depth)
 
 
 class PartHead(nn.Module):

@@ -33,6 +33,7 @@ class PointMAEClassifier(PointClassifier):
         freeze: Frozen transfer: only class token, its position and the head train.
         label_smoothing: See :class:`PointClassifier`.
         voting: See :class:`Voting`.
+        patch_dim: See :class:`mae3d.models.tokenizers.PointPatchTokenizer`.
         data_preprocessor: Batch preprocessor, module or config.
         init_cfg: mmengine weight initialisation, usually the pre-trained encoder.
     """
@@ -54,6 +55,7 @@ class PointMAEClassifier(PointClassifier):
         freeze: bool = False,
         label_smoothing: float = 0.0,
         voting: nn.Module | dict | None = None,
+        patch_dim: int | None = None,
         data_preprocessor: nn.Module | dict | None = None,
         init_cfg: dict | list[dict] | None = None,
     ) -> None:
@@ -67,6 +69,7 @@ class PointMAEClassifier(PointClassifier):
             skip_near_origin=skip_near_origin,
             gradient_checkpointing=gradient_checkpointing,
             class_token=True,
+            patch_dim=patch_dim,
         )
         super().__init__(
             **parts,

@@ -13,6 +13,7 @@ from mae3d.models.layers.drop_path import DropPath, drop_path_schedule
 from mae3d.models.layers.grid_positions import GridPositions, SeparablePositions, sincos_table, sinusoid_table
 from mae3d.models.layers.grid_windows import GridWindows
 from mae3d.models.layers.initialization import initialize
+from mae3d.models.layers.mask_token import MaskToken
 from mae3d.models.layers.mixture import MixtureMlp, balance_loss
 from mae3d.models.layers.mlp import Mlp
 from mae3d.models.layers.packing import Packing
@@ -41,6 +42,7 @@ __all__ = [
     "DropPath",
     "GridPositions",
     "GridWindows",
+    "MaskToken",
     "MixtureMlp",
     "Mlp",
     "Packing",

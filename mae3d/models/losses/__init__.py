@@ -3,6 +3,7 @@
 from mae3d.models.losses.chamfer import ChamferLoss
 from mae3d.models.losses.co_masked import CoMaskedCosine
 from mae3d.models.losses.contrastive import contrastive_loss, distillation_loss, gather_rows
+from mae3d.models.losses.key_queue import KeyQueue
 from mae3d.models.losses.regression import SummedRegression
 from mae3d.models.losses.squared import SquaredError
 from mae3d.models.losses.voxel_patches import cell_occupancy_loss, patch_voxel_loss
@@ -11,6 +12,7 @@ from mae3d.models.losses.voxels import empty_cell_loss, point_count_loss, voxel_
 __all__ = [
     "ChamferLoss",
     "CoMaskedCosine",
+    "KeyQueue",
     "SquaredError",
     "SummedRegression",
     "cell_occupancy_loss",

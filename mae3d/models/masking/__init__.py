@@ -6,6 +6,7 @@ from mae3d.models.masking.grid import BlockwiseMasking, SharedMasking
 from mae3d.models.masking.occupancy import OccupancyMasking
 from mae3d.models.masking.packed import PackedMasking
 from mae3d.models.masking.radial import RadialMasking
+from mae3d.models.masking.ragged import RaggedMasking
 from mae3d.models.masking.random import RandomMasking
 from mae3d.models.masking.time_frequency import TimeFrequencyMasking
 from mae3d.models.masking.voxels import VoxelMasking
@@ -19,6 +20,7 @@ __all__ = [
     "OccupancyMasking",
     "PackedMasking",
     "RadialMasking",
+    "RaggedMasking",
     "RandomMasking",
     "SharedMasking",
     "TimeFrequencyMasking",

@@ -3,11 +3,23 @@
 from __future__ import annotations
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from mae3d.models.masking.random import check_ratio, masked_count, random_numbers
 from mae3d.registry import MODELS
 from mae3d.structures import Mask, Tokens
+
+
+def distances_from_a_token(coordinates: Tensor, generator: torch.Generator | None = None) -> Tensor:
+    """Squared distances [B, N] of all tokens at ``coordinates`` [B, N, D] from one of them, drawn for each sample.
+
+    That of the drawn token itself is -1, so that no duplicate of it comes before it.
+    """
+    batch_size, num_tokens = coordinates.shape[:2]
+    draws = random_numbers((batch_size, 1), coordinates.device, generator)
+    seed = (draws * num_tokens).long().clamp(max=num_tokens - 1)  # [B, 1]
+    center = coordinates.take_along_dim(seed.unsqueeze(-1), dim=1)
+    return (coordinates - center).square().sum(dim=-1).scatter(1, seed, -1.0)
 
 
 @MODELS.register_module()
@@ -30,14 +42,7 @@ class BlockMasking(nn.Module):
 
     def forward(self, tokens: Tokens, generator: torch.Generator | None = None) -> Mask:
         """Draw one mask per sample of dense tokens; randomness from ``generator`` or the global RNG."""
-        coordinates = tokens.coordinates  # [B, N, D]
-        batch_size, num_tokens = coordinates.shape[:2]
-        draws = random_numbers((batch_size, 1), coordinates.device, generator)
-        seed = (draws * num_tokens).long().clamp(max=num_tokens - 1)  # [B, 1]
-        center = coordinates.take_along_dim(seed.unsqueeze(-1), dim=1)
-        squared = (coordinates - center).square().sum(dim=-1)
-        # A duplicate of the seed must not push the seed itself out of the block.
-        squared = squared.scatter(1, seed, -1.0)
+        squared = distances_from_a_token(tokens.coordinates, generator)
         order = squared.argsort(dim=1, descending=True, stable=True)
         return Mask.from_order(order, self.masked_tokens(tokens))
 

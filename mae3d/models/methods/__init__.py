@@ -46,7 +46,9 @@ from mae3d.models.methods.mae import MAE, mae_base, mae_huge, mae_large, mae_tes
 from mae3d.models.methods.mae_st import MAEST, mae_st_base, mae_st_huge, mae_st_large, mae_st_test, mae_st_tiny
 from mae3d.models.methods.masked_autoencoder import MaskedAutoencoder, MaskedPrediction
 from mae3d.models.methods.p3p import P3P, p3p_base, p3p_small, p3p_test, p3p_tiny
+from mae3d.models.methods.point_bert import PointBERT, point_bert_base, point_bert_test, point_bert_tiny
 from mae3d.models.methods.point_cmae import PointCMAE, point_cmae_base, point_cmae_test, point_cmae_tiny
+from mae3d.models.methods.point_dvae import PointDVAE, point_dvae_base, point_dvae_test, point_dvae_tiny
 from mae3d.models.methods.point_mae import PointMAE, point_mae_base, point_mae_test, point_mae_tiny
 from mae3d.models.methods.r_mae import (
     RMAE,
@@ -95,7 +97,9 @@ __all__ = [
     "FeaturePrediction",
     "MaskedAutoencoder",
     "MaskedPrediction",
+    "PointBERT",
     "PointCMAE",
+    "PointDVAE",
     "PointMAE",
     "RetroMAE",
     "VideoMAE",
@@ -151,9 +155,15 @@ __all__ = [
     "p3p_small",
     "p3p_test",
     "p3p_tiny",
+    "point_bert_base",
+    "point_bert_test",
+    "point_bert_tiny",
     "point_cmae_base",
     "point_cmae_test",
     "point_cmae_tiny",
+    "point_dvae_base",
+    "point_dvae_test",
+    "point_dvae_tiny",
     "point_mae_base",
     "point_mae_test",
     "point_mae_tiny",

@@ -51,7 +51,8 @@ class MaskedAutoencoder(BaseModel):
         position_embedding: Token coordinates [B, N, D] -> [B, N, C] of the encoder.
         masking: ``(tokens, generator) -> Mask``.
         encoder: ``(tokens, positions) -> latents``, a :class:`ViT`.
-        decoder: ``(latents, coordinates, mask) -> features of masked tokens``.
+        decoder: ``(latents, coordinates, mask) -> features of masked tokens``; None for methods that predict from the
+            encoder's latents.
         target: ``(tokens, mask) -> target``, with ``dim``, ``shape`` and ``reconstruct``.
         loss: ``(prediction, target) -> scalar``.
         modality: Kind of input, which is also the name of its field in a batch: "points" [B, N, 3 or more], "image"
@@ -68,7 +69,7 @@ class MaskedAutoencoder(BaseModel):
         position_embedding: nn.Module | dict,
         masking: nn.Module | dict,
         encoder: nn.Module | dict,
-        decoder: nn.Module | dict,
+        decoder: nn.Module | dict | None,
         target: nn.Module | dict,
         loss: nn.Module | dict,
         *,
@@ -82,9 +83,9 @@ class MaskedAutoencoder(BaseModel):
         self.position_embedding = build(position_embedding)
         self.masking = build(masking)
         self.encoder = build(encoder)
-        self.decoder = build(decoder)
+        self.decoder = None if decoder is None else build(decoder)
         self.target = build(target)
-        self.prediction = nn.Linear(self.decoder.embed_dim, self.target.dim)
+        self.prediction = nn.Linear((self.decoder or self.encoder).embed_dim, self.target.dim)
         self.loss = build(loss)
         self.modality = modality
         self.pooling = pooling

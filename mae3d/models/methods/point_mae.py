@@ -50,12 +50,15 @@ def encoder_parts(
     skip_near_origin: float | None = 1e-3,
     gradient_checkpointing: bool = False,
     class_token: bool = False,
+    patch_dim: int | None = None,
 ) -> dict[str, nn.Module]:
     """Tokenizer, position embedding and encoder, as pre-training and every downstream network use them."""
     position_embedding = CoordinateMlp(embed_dim)
     initialize(position_embedding, "trunc_normal")
     return {
-        "tokenizer": PointPatchTokenizer(num_groups, group_size, embed_dim, skip_near_origin=skip_near_origin),
+        "tokenizer": PointPatchTokenizer(
+            num_groups, group_size, embed_dim, skip_near_origin=skip_near_origin, patch_dim=patch_dim
+        ),
         "position_embedding": position_embedding,
         "encoder": ViT(
             embed_dim,

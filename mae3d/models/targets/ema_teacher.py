@@ -16,7 +16,7 @@ Annealing = Literal["linear", "cosine"]
 
 
 class EmaTeacher(nn.Module):
-    """A slow copy of a network: always in eval mode, without gradients, saved with the model.
+    """A slow copy of a network: without gradients, saved with the model, in eval mode unless told otherwise.
 
     Call :meth:`update` before each forward pass in training. The first call starts from equal weights and changes
     nothing; update k, after k optimizer steps, keeps ``decay_at(k)`` of the old weights. What does not learn (buffers,
@@ -29,6 +29,8 @@ class EmaTeacher(nn.Module):
         anneal_steps: Updates in which it gets there.
         annealing: "linear", or "cosine": end - (end - decay) (1 + cos(pi k / steps)) / 2.
         copied: Prefixes of names that are copied as well.
+        own_statistics: The copy trains when the model does (BatchNorm on its own batch, drop path) and its buffers are
+            its own, as in momentum contrast; False: eval mode, with the student's buffers.
 
     Attributes:
         model: The copy.
@@ -46,6 +48,7 @@ class EmaTeacher(nn.Module):
         anneal_steps: int = 0,
         annealing: Annealing = "linear",
         copied: Sequence[str] = (),
+        own_statistics: bool = False,
     ) -> None:
         super().__init__()
         end_decay = decay if end_decay is None else end_decay
@@ -58,6 +61,7 @@ class EmaTeacher(nn.Module):
         self.decay, self.end_decay = decay, end_decay
         self.anneal_steps, self.annealing = anneal_steps, annealing
         self.copied = tuple(copied)
+        self.own_statistics = own_statistics
         self.every = 1
         self.model = copy.deepcopy(student).requires_grad_(False)
         self.register_buffer("forwards", torch.zeros((), dtype=torch.int64))
@@ -104,6 +108,8 @@ class EmaTeacher(nn.Module):
             torch._foreach_lerp_([mine[name] for name in averaged], [theirs[name] for name in averaged], 1 - decay)
         for name in theirs.keys() - set(averaged):
             mine[name].copy_(theirs[name])
+        if self.own_statistics:
+            return
         for own, value in zip(self.model.buffers(), student.buffers(), strict=True):
             own.copy_(value)
 
@@ -118,8 +124,8 @@ class EmaTeacher(nn.Module):
         return self.model(*inputs, **options)
 
     def train(self, mode: bool = True) -> EmaTeacher:
-        """Stay in eval mode."""
-        return super().train(False)
+        """Stay in eval mode, unless with ``own_statistics``."""
+        return super().train(mode and self.own_statistics)
 
     def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *arguments: Any) -> None:
         super()._load_from_state_dict(state_dict, prefix, *arguments)

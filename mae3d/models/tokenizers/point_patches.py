@@ -95,6 +95,7 @@ class PointPatchTokenizer(nn.Module):
         embed_dim: Width C of the tokens.
         skip_near_origin: See :func:`cut_patches`.
         initialization: Of the linear layers of the embedding.
+        patch_dim: Width of the embedding where a linear layer then brings it to C (Point-BERT); None: C.
     """
 
     def __init__(
@@ -105,14 +106,16 @@ class PointPatchTokenizer(nn.Module):
         *,
         skip_near_origin: float | None = 1e-3,
         initialization: Initialization = "trunc_normal",
+        patch_dim: int | None = None,
     ) -> None:
         super().__init__()
         self.num_groups = num_groups
         self.group_size = group_size
         self.embed_dim = embed_dim
         self.skip_near_origin = skip_near_origin
-        self.embedding = MiniPointNet(embed_dim)
-        initialize(self.embedding, initialization)
+        self.embedding = MiniPointNet(patch_dim or embed_dim)
+        self.projection = nn.Linear(patch_dim, embed_dim) if patch_dim else nn.Identity()
+        initialize(self, initialization)
 
     @property
     def tokens_per_sample(self) -> int:
@@ -128,4 +131,8 @@ class PointPatchTokenizer(nn.Module):
             coordinates = points[..., :3].float().contiguous()
             patches = cut_patches(coordinates, self.num_groups, self.group_size, self.skip_near_origin)
         points, centers = (x.to(torch.promote_types(points.dtype, x.dtype)) for x in (patches.points, patches.centers))
-        return Tokens(self.embedding(points), centers, points)
+        return self.embed_patches(points, centers)
+
+    def embed_patches(self, patches: Tensor, centers: Tensor) -> Tokens:
+        """Patches [B, G, K, 3] around ``centers`` [B, G, 3] that are cut already -> tokens."""
+        return Tokens(self.projection(self.embedding(patches)), centers, patches)
