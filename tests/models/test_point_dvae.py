@@ -62,9 +62,10 @@ def test_codes_and_points_equal_the_restatement():
     assert torch.equal(codes, expected["scores"].argmax(-1))
     torch.testing.assert_close(model(points), expected["fine"], rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(model.decode_codes(codes, tokens.coordinates), expected["fine"], rtol=1e-4, atol=1e-5)
-    found = model.reconstruct(points + 5.0)
-    assert found.visible.shape == found.predicted.shape == (3, GROUPS * SIZE, 3)
-    assert (found.visible.mean(1) - points.mean(1) - 5.0).abs().max() < 1.0
+    found = model.reconstruct(points)
+    assert torch.equal(found.visible, tokens.coordinates)
+    whole = (expected["fine"] + tokens.coordinates[:, :, None]).flatten(1, 2)
+    torch.testing.assert_close(found.predicted, whole, rtol=1e-4, atol=1e-5)
 
 
 def test_published_counts():

@@ -209,7 +209,7 @@ class PointDVAE(BaseModel):
     def reconstruct(
         self, points: Tensor, generator: torch.Generator | None = None, *, noise: bool = False
     ) -> Reconstruction:
-        """Clouds for pictures: the input, all points of its patches, and the points decoded from their codes.
+        """Clouds for pictures: the input, the centres of its patches, and the points decoded from their codes.
 
         Args:
             points: [B, N, 3 or more].
@@ -221,10 +221,8 @@ class PointDVAE(BaseModel):
             scores = self.scores(tokens)
             drawn = gumbel_noise(scores, generator) if noise else None
             decoded = self.decode(self.assign(scores, noise=drawn, hard=True), tokens.coordinates).fine
-        centers = tokens.coordinates.unsqueeze(2)
-        return Reconstruction(
-            points[..., :3], (tokens.content + centers).flatten(1, 2), (decoded + centers).flatten(1, 2)
-        )
+        centers = tokens.coordinates
+        return Reconstruction(points[..., :3], centers, (decoded + centers.unsqueeze(2)).flatten(1, 2))
 
     def get_layer_depth(self, name: str) -> tuple[int, int]:
         """Layer of a parameter and number of layers, see :meth:`MaskedAutoencoder.get_layer_depth`."""
