@@ -9,8 +9,11 @@ from mmengine.config import read_base
 
 with read_base():
     from .._base_.datasets.modelnet40_fewshot import *
-    from .._base_.point_bert_classifier import *
+    from .._base_.models.point_bert_classifier import *
+    from .._base_.runtime_best_on_test import *
+    from .._base_.schedules.adamw_300e import *
 
+optim_wrapper.update(optimizer=dict(lr=5e-4), clip_grad=dict(max_norm=10.0))
 train_cfg.update(max_epochs=150)
 train_dataloader.dataset.update(way=10, shot=10, fold=0)
 val_dataloader.dataset.update(way=10, shot=10, fold=0)

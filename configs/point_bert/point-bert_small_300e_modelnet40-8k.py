@@ -8,8 +8,11 @@ from mmengine.config import read_base
 
 with read_base():
     from .._base_.datasets.modelnet40_1k import *
-    from .._base_.point_bert_classifier import *
+    from .._base_.models.point_bert_classifier import *
+    from .._base_.runtime_best_on_test import *
+    from .._base_.schedules.adamw_300e import *
 
+optim_wrapper.update(optimizer=dict(lr=5e-4), clip_grad=dict(max_norm=10.0))
 model.update(num_groups=512)
 # All stored points are taken; only their augmentation is left.
 data_preprocessor.update(train_transforms=[dict(type=ScaleAndTranslate)], test_transforms=[])

@@ -8,11 +8,11 @@ shows what the features learn; pictures show hidden patches as the tokenizer dec
 from mmengine.config import read_base
 
 from mae3d.checkpoints import PretrainedEncoder
-from mae3d.engine.hooks import ProbeHook, ReconstructionHook
+from mae3d.engine.hooks import ReconstructionHook
 from mae3d.models.methods import point_bert_tiny, point_dvae_tiny
 
 with read_base():
-    from .._base_.datasets.simulated import *
+    from .._base_.datasets.simulated_probe import *
     from .._base_.runtime import *
     from .._base_.schedules.adamw_300e import *
 
@@ -28,24 +28,7 @@ model = dict(
 )
 train_cfg.update(max_epochs=10, extra_epoch=False)
 param_scheduler[0].update(warmup=2, delayed=False)
-custom_hooks = [
-    dict(
-        type=ProbeHook,
-        interval=5,
-        kind="linear",
-        train_dataloader=dict(
-            dataset=dict(type=SimulatedObjects, count=160, split="train", npoints=512, stored_points=1024),
-            sampler=dict(type=EpochSampler, shuffle=False),
-            batch_size=64,
-            num_workers=0,
-        ),
-        test_dataloader=dict(
-            dataset=dict(type=SimulatedObjects, count=160, split="test", npoints=512, stored_points=1024),
-            sampler=dict(type=EpochSampler, shuffle=False),
-            batch_size=64,
-            num_workers=0,
-        ),
-    ),
+custom_hooks.append(
     dict(
         type=ReconstructionHook,
         interval=5,
@@ -55,5 +38,5 @@ custom_hooks = [
             batch_size=6,
             num_workers=0,
         ),
-    ),
-]
+    )
+)

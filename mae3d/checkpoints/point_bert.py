@@ -14,19 +14,13 @@ from torch import Tensor, nn
 
 from mae3d.checkpoints.key_map import KeyMap, Rule
 from mae3d.checkpoints.layout import Layout
-from mae3d.checkpoints.vit_files import HEAD_WIDTH, count
+from mae3d.checkpoints.point_mae import encoder_rules, encoder_size
+from mae3d.checkpoints.vit_files import count
 from mae3d.models.decoders.folding import SIDE
 from mae3d.models.heads import PointBERTClassifier, PointBERTSegmenter
 from mae3d.models.methods import PointBERT, PointDVAE
 
 State = Mapping[str, Tensor]
-
-
-def _embedding_rules(official: str, ours: str) -> list[Rule]:
-    return [
-        Rule(f"{official}encoder.first_conv", f"{ours}tokenizer.embedding.first", convolution=1),
-        Rule(f"{official}encoder.second_conv", f"{ours}tokenizer.embedding.second", convolution=1),
-    ]
 
 
 def _graph_rules(official: str, ours: str) -> list[Rule]:
@@ -44,7 +38,8 @@ def _graph_rules(official: str, ours: str) -> list[Rule]:
 
 def _dvae_rules(official: str = "", ours: str = "") -> list[Rule]:
     return [
-        *_embedding_rules(official, ours),
+        Rule(f"{official}encoder.first_conv", f"{ours}tokenizer.embedding.first", convolution=1),
+        Rule(f"{official}encoder.second_conv", f"{ours}tokenizer.embedding.second", convolution=1),
         *_graph_rules(f"{official}dgcnn_1", f"{ours}encoder"),
         Rule(f"{official}codebook", f"{ours}codebook"),
         *_graph_rules(f"{official}dgcnn_2", f"{ours}graph"),
@@ -56,13 +51,10 @@ def _dvae_rules(official: str = "", ours: str = "") -> list[Rule]:
 
 def _encoder_rules(official: str = "", ours: str = "") -> list[Rule]:
     return [
-        *_embedding_rules(official, ours),
+        *encoder_rules(official, ours),
         Rule(f"{official}reduce_dim", f"{ours}tokenizer.projection"),
         Rule(f"{official}cls_token", f"{ours}encoder.class_token"),
         Rule(f"{official}cls_pos", f"{ours}encoder.class_position"),
-        Rule(f"{official}pos_embed", f"{ours}position_embedding"),
-        Rule(f"{official}blocks.blocks", f"{ours}encoder.blocks"),
-        Rule(f"{official}norm", f"{ours}encoder.norm"),
     ]
 
 
@@ -107,11 +99,8 @@ PART_SEGMENTATION = KeyMap(
 )
 
 
-def _size(state: State, place: str = "") -> dict[str, Any]:
-    """Widths, depth and heads of the encoder, read off the shapes of our names."""
-    width, patch_dim = state[f"{place}tokenizer.projection.weight"].shape
-    depth = count(state, f"{place}encoder.blocks")
-    return {"patch_dim": patch_dim, "embed_dim": width, "depth": depth, "num_heads": max(1, width // HEAD_WIDTH)}
+def _size(state: State) -> dict[str, Any]:
+    return {**encoder_size(state), "patch_dim": state["tokenizer.projection.weight"].shape[1]}
 
 
 def _dvae(state: State, place: str = "") -> PointDVAE:

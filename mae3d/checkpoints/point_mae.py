@@ -14,14 +14,14 @@ from mae3d.models.heads import PointMAEClassifier, PointMAESegmenter
 from mae3d.models.methods import PointMAE
 
 
-def encoder_rules(prefix: str = "") -> list[Rule]:
+def encoder_rules(prefix: str = "", ours: str = "") -> list[Rule]:
     """Patch embedding, positions and encoder of every system of the family."""
     return [
-        Rule(f"{prefix}encoder.first_conv", "tokenizer.embedding.first", convolution=1),
-        Rule(f"{prefix}encoder.second_conv", "tokenizer.embedding.second", convolution=1),
-        Rule(f"{prefix}pos_embed", "position_embedding"),
-        Rule(f"{prefix}blocks.blocks", "encoder.blocks"),
-        Rule(f"{prefix}norm", "encoder.norm"),
+        Rule(f"{prefix}encoder.first_conv", f"{ours}tokenizer.embedding.first", convolution=1),
+        Rule(f"{prefix}encoder.second_conv", f"{ours}tokenizer.embedding.second", convolution=1),
+        Rule(f"{prefix}pos_embed", f"{ours}position_embedding"),
+        Rule(f"{prefix}blocks.blocks", f"{ours}encoder.blocks"),
+        Rule(f"{prefix}norm", f"{ours}encoder.norm"),
     ]
 
 

@@ -42,7 +42,7 @@ class DGCNN(nn.Module):
 
     def forward(self, features: Tensor, centers: Tensor) -> Tensor:
         """[B, G, in_dim] of patches at ``centers`` [B, G, 3] -> [B, G, out_dim]."""
-        near = ops.knn(centers, k=min(self.neighbours, centers.shape[1])).indices  # [B, G, k]
+        near = ops.knn(centers.float(), k=min(self.neighbours, centers.shape[1])).indices  # [B, G, k]
         x, levels = self.input(features), []
         for block in self.blocks:
             x = block(x, near)

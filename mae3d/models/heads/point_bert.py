@@ -26,13 +26,23 @@ class PointBERTClassifier(PointMAEClassifier):
         num_classes: Number of classes.
         patch_dim: Width of the mini-PointNet's output.
         head: "mlp2" as published, see :class:`PointMAEClassifier`.
+        gradient_checkpointing: Recompute blocks in the backward pass.
         **options: See :class:`PointMAEClassifier`; with ``freeze`` the head alone trains.
     """
 
     fresh = ("head.",)
 
-    def __init__(self, num_classes: int = 40, *, patch_dim: int = 256, head: HeadKind = "mlp2", **options: Any) -> None:
-        super().__init__(num_classes, patch_dim=patch_dim, head=head, **options)
+    def __init__(
+        self,
+        num_classes: int = 40,
+        *,
+        patch_dim: int = 256,
+        head: HeadKind = "mlp2",
+        gradient_checkpointing: bool = False,
+        **options: Any,
+    ) -> None:
+        own = {"patch_dim": patch_dim, "head": head, "gradient_checkpointing": gradient_checkpointing}
+        super().__init__(num_classes, **own, **options)
 
 
 class EdgeUpsampling(nn.Module):
