@@ -12,7 +12,7 @@ from mae3d.engine.sampling import EpochSampler
 from mae3d.models.methods import p3p_tiny
 
 with read_base():
-    from .._base_.datasets.p3p_clouds import *
+    from .._base_.datasets.p3p_objects import *
     from .._base_.runtime import *
     from .._base_.schedules.adamw_300e import *
 
@@ -51,6 +51,7 @@ custom_hooks = [
     dict(
         type=ReconstructionHook,
         interval=5,
+        up="z",
         dataloader=dict(
             dataset=dict(type=SimulatedObjects, count=160, split="test", npoints=2048, stored_points=2048),
             sampler=dict(type=EpochSampler, shuffle=False),

@@ -56,7 +56,7 @@ def test_columns_of_a_scan(folder):
     assert [path.stem for path in data.paths] == ["scene0001_00_00003", "011_00003"]
     sample = data[0]
     stored = rows(50, 0).astype(np.float64)
-    np.testing.assert_array_equal(sample["points"][:, :3], stored[:, [0, 2, 1]].astype(np.float32))
+    np.testing.assert_array_equal(sample["points"][:, :3], stored[:, :3].astype(np.float32))
     np.testing.assert_allclose(sample["points"][:, 3:], (stored[:, 6:9] / 255 - MEAN) / SPREAD, rtol=1e-5, atol=1e-6)
     assert [int(data[n]["label"]) for n in (0, 1)] == [CLASSES.index("chair"), CLASSES.index("bed")]
     plain = ScanObjectNNScans(folder, "train", variant="OBJ_BG", color=False)[0]["points"]

@@ -1,4 +1,4 @@
-"""What every P3P run does to its clouds: fitted into the unit ball, augmented as published, batches of any sizes."""
+"""What P3P does to clouds that have z up: fitted into the unit ball, augmented as published, batches of any sizes."""
 
 from mae3d.datasets.preprocessor import BatchPreprocessor
 from mae3d.datasets.transforms import FitUnitBall, RandomMirrorX, RotateZ, ScaleInsideBall

@@ -8,9 +8,9 @@ from mae3d.engine.sampling import EpochSampler
 from mae3d.evaluation import Accuracy
 
 with read_base():
-    from .p3p_clouds import *
+    from .p3p_objects import *
 
-data_preprocessor["train_transforms"][3].update(low=0.8)
+data_preprocessor["train_transforms"][4].update(low=0.8)
 train_dataloader = dict(
     dataset=dict(type=ScanObjectNN, root="data/ScanObjectNN", split="train", variant="PB_T50_RS"),
     sampler=dict(type=EpochSampler),

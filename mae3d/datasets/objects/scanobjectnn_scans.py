@@ -69,7 +69,7 @@ def object_points(scan: np.ndarray, name: str) -> np.ndarray:
 
 @DATASETS.register_module()
 class ScanObjectNNScans(SampleDataset):
-    """Clouds of x y z (r g b), z up, colours normalised, neither centred nor scaled.
+    """Clouds of x y z (r g b), y up as in the files, colours normalised, neither centred nor scaled.
 
     A sample is ``{"points": float32 [N, 6 or 3], "label": int64, "index": int64}``, each of its own size.
 
@@ -133,7 +133,7 @@ class ScanObjectNNScans(SampleDataset):
             scan = object_points(scan, str(path))
         if self.npoints is not None and len(scan) > self.npoints:
             scan = scan[self.random_generator(index).permutation(len(scan))[: self.npoints]]
-        points = scan[:, [0, 2, 1]]  # files have y up
+        points = scan[:, :3]
         if self.color:
             points = np.concatenate((points, normalize_colors(scan[:, 6:9])), axis=1)
         return {

@@ -11,7 +11,14 @@ from mae3d.datasets.transforms.augment import (
     ScaleAndTranslate,
 )
 from mae3d.datasets.transforms.sampling import PUBLISHED_POOLS, SampleFarthest, SampleRandom, take_points
-from mae3d.datasets.transforms.unit_ball import CloudTransform, FitUnitBall, RandomMirrorX, RotateZ, ScaleInsideBall
+from mae3d.datasets.transforms.unit_ball import (
+    CloudTransform,
+    FitUnitBall,
+    RandomMirrorX,
+    RotateZ,
+    ScaleInsideBall,
+    SwapYZ,
+)
 
 __all__ = [
     "PUBLISHED_POOLS",
@@ -29,6 +36,7 @@ __all__ = [
     "SampleRandom",
     "ScaleAndTranslate",
     "ScaleInsideBall",
+    "SwapYZ",
     "audio",
     "image",
     "lidar",

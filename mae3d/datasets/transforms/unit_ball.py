@@ -78,6 +78,18 @@ class RandomMirrorX(CloudTransform):
 
 
 @TRANSFORMS.register_module()
+class SwapYZ(CloudTransform):
+    """Exchange y and z: clouds with y up, as object data sets have them, get z up, as lifted images have it.
+
+    A reflection, as published; :class:`RandomMirrorX` makes either handedness as likely.
+    """
+
+    def move(self, xyz: Tensor, cloud: Tensor, clouds: int, generator: torch.Generator | None) -> Tensor:
+        """(x, y, z) -> (x, z, y)."""
+        return xyz[:, [0, 2, 1]]
+
+
+@TRANSFORMS.register_module()
 class RotateZ(CloudTransform):
     """Turn each cloud about the z axis by an angle U(low, high) in radians."""
 
