@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from copy import copy
+from typing import Any
 
 import torch
+from mmengine.dist import is_distributed
 from torch import Tensor
 
 from mae3d.errors import ConfigError, DataError
+from mae3d.evaluation.ranking import BestPassages
 from mae3d.evaluation.sample_metric import SampleMetric
 from mae3d.registry import METRICS
 
@@ -44,22 +48,29 @@ def recall(gains: Tensor, count: int, k: int) -> float:
 class RetrievalMetric(SampleMetric):
     """Ranks all passages for each query by the product of their representations.
 
-    Takes of every text ``embedding`` [D], ``role`` (0 a query, 1 a passage), ``relevant`` [R] (numbers of the passages
-    that answer a query; passages count in the order of their ``index``), ``gains`` [R] and ``index``; texts may also
-    have words, ``lexical_ids`` and ``lexical_values``, whose products are added. Gives ``mrr@k``, ``ndcg@k`` and
-    ``recall@k``, means over the queries that have a relevant passage.
+    Takes of every text ``embedding`` [D], ``role`` (0 a query, 1 a passage), ``index``, and of a query ``relevant``
+    [R] (indices of the passages that answer it) and ``gains`` [R]. Texts may also have words, ``lexical`` [V] of a
+    query and ``lexical_ids`` and ``lexical_values`` of a passage, whose products are added. Gives ``mrr@k``,
+    ``ndcg@k`` and ``recall@k``, means over the queries that have a relevant passage.
+
+    In one process passages are ranked as they come and then dropped: memory is that of the queries. Several processes
+    hold different queries, so they keep their passages until all of them meet at the end.
 
     Args:
         mrr: Cut-offs k of the reciprocal rank.
         ndcg: Cut-offs of the discounted gain.
         recall: Cut-offs of recall.
-        most_scores: Scores that exist at a time: queries of a chunk times passages.
+        block: Passages ranked at a time.
+        most_scores: Scores that exist at a time: queries of a chunk times passages of a block.
         prefix, collect_device: See :class:`SampleMetric`.
+
+    Raises:
+        DataError: No query has an answer, there is no passage, or a query comes after ranking has begun.
     """
 
     default_prefix = "retrieval"
     fields = ("embedding", "role", "relevant", "gains", "index")
-    optional = ("lexical_ids", "lexical_values")
+    optional = ("lexical", "lexical_ids", "lexical_values")
 
     def __init__(
         self,
@@ -67,6 +78,7 @@ class RetrievalMetric(SampleMetric):
         ndcg: Sequence[int] = (10,),
         recall: Sequence[int] = (50, 1000),
         *,
+        block: int = 1 << 13,
         most_scores: int = 1 << 27,
         prefix: str | None = None,
         collect_device: str = "cpu",
@@ -76,32 +88,57 @@ class RetrievalMetric(SampleMetric):
         cuts = [k for values in self.cuts.values() for k in values]
         if not cuts or min(cuts) < 1:
             raise ConfigError(f"RetrievalMetric: cut-offs must be positive, got {self.cuts}")
+        if block < 1 or most_scores < 1:
+            raise ConfigError(f"RetrievalMetric: block and most_scores must be positive, got {block} and {most_scores}")
         self.deepest = max(cuts)
-        self.most_scores = most_scores
+        self.block, self.most_scores = block, most_scores
+        self._best: BestPassages | None = None  # of the passages that are already dropped
+
+    def process(self, data_batch: Any, data_samples: Sequence[Mapping[str, Tensor]] | None = None) -> None:
+        """Take in one batch of texts; rank the passages once there is a block of them."""
+        super().process(data_batch, data_samples)
+        if is_distributed():
+            return
+        queries, passages = _by_role(self.results)
+        if len(passages) >= self.block:
+            self._best = self._ranked(queries, passages)
+            self.results[:] = [{name: one[name] for name in ("role", "relevant", "gains")} for one in queries]
+
+    def evaluate(self, size: int) -> dict[str, float]:
+        """Results of all processes, as mmengine's evaluator asks for them; then start anew."""
+        try:
+            return super().evaluate(size)
+        finally:
+            self._best = None
 
     def summarize(self, sample: dict[str, Tensor]) -> dict[str, Tensor]:
         """All of it."""
+        if self._best is not None and int(sample["role"]) == 0:
+            raise DataError(
+                f"RetrievalMetric: query {int(sample['index'])} comes after {self.block} passages, which are ranked "
+                "already. Give all queries first (a loader that does not shuffle), or a block as large as the corpus."
+            )
         return {**sample, "embedding": sample["embedding"].float()}
 
     def compute_metrics(self, results: list[dict[str, Tensor]]) -> dict[str, float]:
         """See the class."""
-        queries = [one for one in results if int(one["role"]) == 0 and (one["gains"] > 0).any()]
-        passages = sorted((one for one in results if int(one["role"]) == 1), key=lambda one: int(one["index"]))
-        if not queries or not passages:
-            raise DataError(f"RetrievalMetric: {len(queries)} queries with answers and {len(passages)} passages")
-        embeddings, words = torch.stack([one["embedding"] for one in passages]), _sparse_words(passages)
+        queries, passages = _by_role(results)
+        orders = self._ranked(queries, passages).order
         found: dict[str, list[float]] = {}
-        step = max(1, self.most_scores // len(passages))
-        for start in range(0, len(queries), step):
-            chunk = queries[start : start + step]
-            scores = torch.stack([one["embedding"] for one in chunk]) @ embeddings.T
-            if words is not None:
-                scores += (words @ _dense_words(chunk, words.shape[1])).T
-            best = scores.topk(min(self.deepest, len(passages)), dim=1).indices
-            for query, order in zip(chunk, best):
-                for name, value in self._judge(query, order).items():
-                    found.setdefault(name, []).append(value)
+        for query, order in zip(_answered(queries), orders):
+            for name, value in self._judge(query, order).items():
+                found.setdefault(name, []).append(value)
         return {name: sum(values) / len(values) for name, values in found.items()}
+
+    def _ranked(self, queries: list[dict[str, Tensor]], passages: list[dict[str, Tensor]]) -> BestPassages:
+        """What was ranked before, and ``passages``."""
+        answered = _answered(queries)
+        if not answered or (self._best is None and not passages):
+            raise DataError(f"RetrievalMetric: {len(answered)} queries with answers and {len(passages)} passages")
+        best = BestPassages(answered, self.deepest, self.most_scores) if self._best is None else copy(self._best)
+        for start in range(0, len(passages), self.block):
+            best.add(passages[start : start + self.block])
+        return best
 
     def _judge(self, query: dict[str, Tensor], order: Tensor) -> dict[str, float]:
         grades = dict(zip(query["relevant"].tolist(), query["gains"].tolist()))
@@ -115,21 +152,10 @@ class RetrievalMetric(SampleMetric):
         }
 
 
-def _sparse_words(texts: list[dict[str, Tensor]]) -> Tensor | None:
-    """Sparse [N, V], the words of texts, V one more than the highest of them; None where texts have none."""
-    if "lexical_ids" not in texts[0]:
-        return None
-    ids = torch.cat([one["lexical_ids"] for one in texts])
-    rows = torch.repeat_interleave(torch.tensor([len(one["lexical_ids"]) for one in texts]))
-    values = torch.cat([one["lexical_values"] for one in texts]).float()
-    size = (len(texts), int(ids.max()) + 1)
-    return torch.sparse_coo_tensor(torch.stack((rows, ids)), values, size, check_invariants=True)
+def _by_role(texts: list[dict[str, Tensor]]) -> tuple[list[dict[str, Tensor]], list[dict[str, Tensor]]]:
+    """Queries and passages."""
+    return tuple([one for one in texts if int(one["role"]) == role] for role in (0, 1))
 
 
-def _dense_words(texts: list[dict[str, Tensor]], size: int) -> Tensor:
-    """[V, N], the words below ``size`` of texts."""
-    words = torch.zeros(size, len(texts))
-    for column, one in enumerate(texts):
-        known = one["lexical_ids"] < size
-        words[one["lexical_ids"][known], column] = one["lexical_values"][known].float()
-    return words
+def _answered(queries: list[dict[str, Tensor]]) -> list[dict[str, Tensor]]:
+    return [one for one in queries if (one["gains"] > 0).any()]

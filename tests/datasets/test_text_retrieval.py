@@ -70,7 +70,7 @@ def test_retrieval_sets(retrieval, vocabulary, tokenizer):
     batch = collate_tokens([dataset[number] for number in range(5)])
     assert batch["role"].tolist() == [0, 0, 1, 1, 1]
     assert batch["relevant_offsets"].tolist() == [0, 1, 3, 3, 3, 3]
-    assert batch["relevant"].tolist() == [2, 1, 0]
+    assert batch["relevant"].tolist() == [2 + 2, 2 + 1, 2 + 0]  # behind two queries
     assert batch["gains"].tolist() == [1, 2, 1]
     assert names(tokenizer, dataset[2]["tokens"]) == ["[CLS]", "a", "plane", "[SEP]"]
     assert len(dataset[0]["tokens"]) == 4

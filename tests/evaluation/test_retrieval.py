@@ -24,7 +24,7 @@ def retrieval_set(seed, queries=7, passages=40, dim=6):
             {
                 "embedding": torch.randn(dim, generator=generator),
                 "role": torch.tensor(int(not is_query)),
-                "relevant": torch.randperm(passages, generator=generator)[:count],
+                "relevant": queries + torch.randperm(passages, generator=generator)[:count],
                 "gains": gains,
                 "index": torch.tensor(number),
             }
@@ -47,7 +47,7 @@ def test_metrics_are_those_of_trec_eval(seed):
     metric.process([texts[number] for number in order[20:]])
     found = metric.compute()
     answered = {
-        f"q{number}": {f"p{p}": int(g) for p, g in zip(t["relevant"], t["gains"])}
+        f"q{number}": {f"p{int(p) - 7}": int(g) for p, g in zip(t["relevant"], t["gains"])}
         for number, t in enumerate(texts)
         if (t["gains"] > 0).any()
     }
@@ -77,32 +77,71 @@ def test_what_is_beyond_the_cut_does_not_count():
     assert discounted_gain(gains, torch.tensor([1.0, 2.0]), 3) == pytest.approx(2 / math.log2(4) / best)
 
 
+def with_words(texts, size=30, keep=5):
+    """The same texts with words, and with one vector that holds them all: the full form."""
+    words = 2 * torch.randn(len(texts), size, generator=torch.Generator().manual_seed(1))
+    sparse, full = [], []
+    for text, row in zip(texts, words):
+        kept = row.topk(keep)
+        if int(text["role"]):
+            sparse.append({**text, "lexical_ids": kept.indices, "lexical_values": kept.values})
+            row = torch.zeros(size).scatter(0, kept.indices, kept.values)
+        else:
+            sparse.append({**text, "lexical": row})
+        full.append({**text, "embedding": torch.cat((text["embedding"], row))})
+    return sparse, full
+
+
+def judged(texts, batch=3, **options):
+    metric = RetrievalMetric(mrr=(40,), recall=(3, 20), **options)
+    for start in range(0, len(texts), batch):
+        metric.process(texts[start : start + batch])
+    return metric.evaluate(len(texts))
+
+
 def test_words_add_to_the_product():
     texts = retrieval_set(5)
-    words = 2 * torch.randn(len(texts), 30, generator=torch.Generator().manual_seed(1))
-    with_words = []
-    for text, row in zip(texts, words):
-        kept = row.topk(5) if int(text["role"]) else row.topk(30)
-        with_words.append({**text, "lexical_ids": kept.indices, "lexical_values": kept.values})
-    sparse = torch.zeros(40, 30)
-    for row, own in zip(sparse, words[7:]):
-        row[own.topk(5).indices] = own.topk(5).values
-    widened = [
-        {**text, "embedding": torch.cat((text["embedding"], part))}
-        for text, part in zip(texts, torch.cat((words[:7], sparse)))
-    ]
-    metrics = []
-    for rows in (with_words, widened, texts):
-        metric = RetrievalMetric(recall=(3,), most_scores=100)
-        metric.process(rows)
-        metrics.append(metric.compute())
-    assert metrics[0] == pytest.approx(metrics[1])
-    assert metrics[0] != pytest.approx(metrics[2])
+    sparse, full = with_words(texts)
+    assert judged(sparse) == pytest.approx(judged(full))
+    assert judged(sparse) != pytest.approx(judged(texts))
+
+
+@pytest.mark.parametrize("block", [1, 8, 40])
+@pytest.mark.parametrize("most_scores", [1, 100])
+def test_ranking_in_blocks_is_the_ranking_of_all(block, most_scores):
+    sparse, full = with_words(retrieval_set(6))
+    assert judged(sparse, block=block, most_scores=most_scores) == pytest.approx(judged(full))
+
+
+def test_memory_is_that_of_the_queries_and_a_block():
+    sparse, _ = with_words(retrieval_set(7, passages=200))
+    metric = RetrievalMetric(block=10)
+    for start in range(0, len(sparse), 4):
+        metric.process(sparse[start : start + 4])
+        assert sum(int(one["role"]) for one in metric.results) < 10
+    assert not any("lexical" in one or "embedding" in one for one in metric.results[:7])
+    first = metric.compute()
+    assert metric.compute() == first
+    with pytest.raises(DataError, match="query 3 comes after 10 passages, which are ranked already"):
+        metric.process([sparse[3]])
+    assert {f"retrieval/{name}": value for name, value in first.items()} == metric.evaluate(len(sparse))
+    metric.process(sparse[:7])  # a second evaluation starts anew
+    assert len(metric.results) == 7
+
+
+def test_words_on_one_side_only_are_named():
+    sparse, _ = with_words(retrieval_set(7))
+    for one in sparse:
+        one.pop("lexical_ids", None)
+    with pytest.raises(DataError, match="queries have words"):
+        judged(sparse)
 
 
 def test_bad_use_is_named():
     with pytest.raises(ConfigError, match="cut-offs must be positive"):
         RetrievalMetric(mrr=(0,))
+    with pytest.raises(ConfigError, match="block and most_scores must be positive, got 0 and 5"):
+        RetrievalMetric(block=0, most_scores=5)
     metric = RetrievalMetric()
     metric.process([text for text in retrieval_set(0) if int(text["role"]) == 0])
     with pytest.raises(DataError, match="6 queries with answers and 0 passages"):

@@ -51,9 +51,9 @@ class RetrievalTexts(TokenDataset):
     """The texts of a retrieval set to be encoded: first the queries with known answers, then the corpus.
 
     A sample is ``{"tokens": int64 [n], "role": int64 (0 a query, 1 a passage), "relevant": int64 [R], "gains": int64
-    [R], "index": int64}``: numbers and grades of the passages that answer a query (R = 0 for passages). A passage's
-    number is its line in the corpus, and ``index`` counts queries and passages through. A passage without text, as
-    some corpora have, keeps its place and is the two special tokens alone.
+    [R], "index": int64}``: indices and grades of the passages that answer a query (R = 0 for passages).
+
+    A passage without text, as some corpora have, keeps its place and is the two special tokens alone.
 
     Args:
         root: Folder in BEIR's layout.
@@ -119,7 +119,8 @@ class RetrievalTexts(TokenDataset):
         if kind == "query":
             text = self.queries.row(number).get("text") or ""
             tokens = self.enclosed(text, self.query_length, self.sample_name(index))
-            relevant, gains = self.chosen[int(index)][1:]
+            lines, gains = self.chosen[int(index)][1:]
+            relevant = [self.num_queries + line for line in lines]
         else:
             row = self.corpus.row(number)
             text = " ".join(str(row[key]) for key in ("title", "text") if row.get(key))

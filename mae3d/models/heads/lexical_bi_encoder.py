@@ -75,13 +75,16 @@ class LexicalBiEncoder(BiEncoder):
 
     @torch.no_grad()
     def represent(self, batch: dict[str, Any]) -> list[dict[str, Tensor]]:
-        """Both parts of each text: ``lexical_ids`` and ``lexical_values``, all words for queries (``role`` 0)."""
+        """Both parts of each text: ``lexical`` [V] of a query (``role`` 0), ids and values of a passage's words."""
         dense, scores = self.vectors(batch["tokens"], batch["offsets"])
-        everything = scores.shape[1]
         roles = batch["role"].tolist() if "role" in batch else [1] * len(scores)
-        kept = [row.topk(self.keep if role and self.keep else everything) for row, role in zip(scores, roles)]
-        found = {"embedding": dense, "lexical_values": [one.values for one in kept]}
-        return rows_of({**found, "lexical_ids": [one.indices for one in kept]}, batch)
+        rows = rows_of({"embedding": dense}, batch)
+        for row, role, own in zip(rows, roles, scores):
+            if role:
+                row["lexical_values"], row["lexical_ids"] = own.topk(self.keep or len(own))
+            else:
+                row["lexical"] = own
+        return rows
 
 
 @MODELS.register_module()
