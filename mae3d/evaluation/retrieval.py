@@ -60,6 +60,9 @@ class RetrievalMetric(SampleMetric):
         mrr: Cut-offs k of the reciprocal rank.
         ndcg: Cut-offs of the discounted gain.
         recall: Cut-offs of recall.
+        ignore_identical_ids: Leave a passage out of the ranking of the query that has the same name, which texts say by
+            ``namesake``. BEIR's evaluator does: some of its sets ask with texts of the corpus. The passage still counts
+            among the answers where it is one. Where names are running numbers (MS MARCO), equal ones mean nothing.
         block: Passages ranked at a time.
         most_scores: Scores that exist at a time: queries of a chunk times passages of a block.
         prefix, collect_device: See :class:`SampleMetric`.
@@ -78,6 +81,7 @@ class RetrievalMetric(SampleMetric):
         ndcg: Sequence[int] = (10,),
         recall: Sequence[int] = (50, 1000),
         *,
+        ignore_identical_ids: bool = False,
         block: int = 1 << 13,
         most_scores: int = 1 << 27,
         prefix: str | None = None,
@@ -90,6 +94,8 @@ class RetrievalMetric(SampleMetric):
             raise ConfigError(f"RetrievalMetric: cut-offs must be positive, got {self.cuts}")
         if block < 1 or most_scores < 1:
             raise ConfigError(f"RetrievalMetric: block and most_scores must be positive, got {block} and {most_scores}")
+        if ignore_identical_ids:
+            self.fields = (*self.fields, "namesake")
         self.deepest = max(cuts)
         self.block, self.most_scores = block, most_scores
         self._best: BestPassages | None = None  # of the passages that are already dropped

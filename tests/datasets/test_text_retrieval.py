@@ -72,11 +72,19 @@ def test_retrieval_sets(retrieval, vocabulary, tokenizer):
     assert batch["relevant_offsets"].tolist() == [0, 1, 3, 3, 3, 3]
     assert batch["relevant"].tolist() == [2 + 2, 2 + 1, 2 + 0]  # behind two queries
     assert batch["gains"].tolist() == [1, 2, 1]
+    assert batch["namesake"].tolist() == [-1] * 5
     assert names(tokenizer, dataset[2]["tokens"]) == ["[CLS]", "a", "plane", "[SEP]"]
     assert len(dataset[0]["tokens"]) == 4
     assert dataset.sample_name(1).endswith("queries.jsonl[2]")
     write_lines(retrieval / "qrels" / "trec.tsv", ["2 0 p2 2", "0 0 x 1"])
     assert RetrievalTexts(retrieval, vocabulary, "trec").chosen == [(0, [2], [1]), (2, [1], [2])]
+
+
+def test_queries_know_the_passage_of_their_name(retrieval, vocabulary):
+    passages = [{"_id": name, "text": "a"} for name in ("p1", "2", "p2", "x")]
+    write_lines(retrieval / "corpus.jsonl", passages)
+    dataset = RetrievalTexts(retrieval, vocabulary)
+    assert [int(dataset[number]["namesake"]) for number in range(6)] == [-1, 2 + 1, -1, -1, -1, -1]
 
 
 def test_a_passage_without_text_keeps_its_place(retrieval, vocabulary):

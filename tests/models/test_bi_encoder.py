@@ -112,9 +112,11 @@ def test_all_words_are_the_dense_product(keep):
 def test_stored_texts_score_like_those_of_a_batch():
     model = lexical(20)
     batch = {**token_batch(0), "role": torch.tensor([0, 1, 1]), "relevant": torch.tensor([1, 0])}
+    batch["namesake"] = torch.tensor([2, -1, -1])
     batch |= {"relevant_offsets": torch.tensor([0, 2, 2, 2]), "gains": torch.tensor([1, 2])}
     query, *passages = model(**batch, mode="predict")
     assert query["relevant"].tolist() == [1, 0]
+    assert [int(row["namesake"]) for row in (query, *passages)] == [2, -1, -1]
     assert query["lexical"].shape == (160,)
     dense, words = model.vectors(batch["tokens"], batch["offsets"])
     expected = model.similarities(TextVectors(dense[:1], words[:1]), TextVectors(dense[1:], words[1:]))[0]

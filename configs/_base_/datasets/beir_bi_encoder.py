@@ -13,4 +13,4 @@ with read_base():
 train_dataloader.update(batch_size=128)
 train_dataloader.dataset.update(query_length=64, passage_length=144, group_size=2)
 test_dataloader.dataset.update(root="data/beir/scifact", split="test", query_length=64, passage_length=144)
-test_evaluator.update(recall=(100,))
+test_evaluator.update(recall=(100,), ignore_identical_ids=True)

@@ -51,7 +51,8 @@ class RetrievalTexts(TokenDataset):
     """The texts of a retrieval set to be encoded: first the queries with known answers, then the corpus.
 
     A sample is ``{"tokens": int64 [n], "role": int64 (0 a query, 1 a passage), "relevant": int64 [R], "gains": int64
-    [R], "index": int64}``: indices and grades of the passages that answer a query (R = 0 for passages).
+    [R], "namesake": int64, "index": int64}``: indices and grades of the passages that answer a query (R = 0 for
+    passages), and index of the passage that has the query's name (-1 where there is none, and for passages).
 
     A passage without text, as some corpora have, keeps its place and is the two special tokens alone.
 
@@ -88,10 +89,11 @@ class RetrievalTexts(TokenDataset):
         unknown += [one for grades in relevance.values() for one in grades if one not in passages]
         if unknown:
             raise DataError(f"{path}: {len(unknown)} names are in no corpus or query file, e.g. {unknown[:3]}. {HINT}")
+        ordered = sorted(relevance.items(), key=lambda item: lines[item[0]])
         self.chosen = [
-            (lines[query], [passages[one] for one in grades], list(grades.values()))
-            for query, grades in sorted(relevance.items(), key=lambda item: lines[item[0]])
+            (lines[query], [passages[one] for one in grades], list(grades.values())) for query, grades in ordered
         ]
+        self.namesakes = [passages.get(query) for query, _ in ordered]
         self.prepare_skipping()
 
     def __len__(self) -> int:
@@ -116,7 +118,9 @@ class RetrievalTexts(TokenDataset):
     def load(self, index: int) -> dict[str, Any]:
         """Query or passage ``index``."""
         kind, number = self._place(index)
+        namesake = None
         if kind == "query":
+            namesake = self.namesakes[int(index)]
             text = self.queries.row(number).get("text") or ""
             tokens = self.enclosed(text, self.query_length, self.sample_name(index))
             lines, gains = self.chosen[int(index)][1:]
@@ -131,5 +135,6 @@ class RetrievalTexts(TokenDataset):
             "role": torch.tensor(int(kind == "passage")),
             "relevant": torch.from_numpy(np.asarray(relevant, dtype=np.int64)),
             "gains": torch.from_numpy(np.asarray(gains, dtype=np.int64)),
+            "namesake": torch.tensor(-1 if namesake is None else self.num_queries + namesake),
             "index": torch.tensor(int(index), dtype=torch.int64),
         }

@@ -22,7 +22,7 @@ from mae3d.registry import MODELS
 
 PAIR = ("query_tokens", "query_offsets", "passage_tokens", "passage_offsets")
 """Fields of a batch of pairs."""
-PASSED_ON = ("score", "role", "index", "label")
+PASSED_ON = ("score", "role", "index", "label", "namesake")
 """Fields of a batch with one value a text or pair that "predict" gives along with its results."""
 
 
