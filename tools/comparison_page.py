@@ -41,12 +41,12 @@ def result_table(results: dict[str, Any]) -> Table:
 def cost_table(results: dict[str, Any]) -> Table:
     """Speed and memory."""
     columns: dict[str, Callable[[dict[str, Any]], str]] = {
-        "steps": lambda c: f"{c['steps'] + 1:.0f}",
+        "steps": lambda c: f"{c['steps']}",
         "samples / s": lambda c: f"{c['samples'] / c['seconds']:.1f}",
         "tokens / s": lambda c: f"{c['tokens'] / c['seconds']:.0f}" if c["tokens"] else "-",
         "tokens / sample": lambda c: f"{c['tokens'] / c['samples']:.0f}" if c["tokens"] else "-",
         "through the backbone": lambda c: f"{c['encoded'] / c['samples']:.0f}",
-        "CPU s / step": lambda c: f"{c['cpu_seconds'] / c['steps']:.3f}",
+        "CPU s / step": lambda c: f"{c['cpu_seconds'] / c['timed_steps']:.3f}",
         "loading": lambda c: f"{1 - c['step_seconds'] / c['seconds']:.0%}",
         "memory MB": lambda c: f"{c['memory_mb']:.0f}",
     }
@@ -60,9 +60,9 @@ def size_table(results: dict[str, Any]) -> Table:
         "other parameters": lambda c: f"{c['parameters']['rest']:,}",
         "GFLOP / step": lambda c: f"{c['flops_per_step'] / 1e9:.2f}",
         "MFLOP / sample": lambda c: (
-            f"{c['flops_per_step'] * c['steps'] / c['samples'] / 1e6:.0f}" if c["steps"] else "-"
+            f"{c['flops_per_step'] * c['timed_steps'] / c['samples'] / 1e6:.0f}" if c["timed_steps"] else "-"
         ),
-        "GFLOP / s": lambda c: f"{c['flops_per_step'] * c['steps'] / c['step_seconds'] / 1e9:.1f}",
+        "GFLOP / s": lambda c: f"{c['flops_per_step'] * c['timed_steps'] / c['step_seconds'] / 1e9:.1f}",
     }
     return _of_costs(results, columns)
 
@@ -70,7 +70,7 @@ def size_table(results: dict[str, Any]) -> Table:
 def _of_costs(results: dict[str, Any], columns: dict[str, Callable[[dict[str, Any]], str]]) -> Table:
     """A line for each row that ran; of its first seed, for costs are those of a machine."""
     ran = [(row["name"], row["runs"][0]["cost"]) for row in results["rows"] if row["runs"] and not row["init_from"]]
-    timed = [(name, cost) for name, cost in ran if cost["steps"]]
+    timed = [(name, cost) for name, cost in ran if cost["timed_steps"]]
     return [["objective", *columns], *([name, *(cell(cost) for cell in columns.values())] for name, cost in timed)]
 
 
@@ -89,7 +89,7 @@ def curve(row: Row, *, relative: bool = False, by_time: bool = False) -> list[tu
     """Loss over steps, or seconds of training: the mean of the steps that every seed has."""
     runs = [dict(map(tuple, run["loss"])) for run in row["runs"]]
     steps = sorted(set.intersection(*(set(run) for run in runs)))
-    rates = [run["cost"]["seconds"] / max(run["cost"]["steps"], 1) if by_time else 1.0 for run in row["runs"]]
+    rates = [run["cost"]["seconds"] / max(run["cost"]["timed_steps"], 1) if by_time else 1.0 for run in row["runs"]]
     rate = sum(rates) / len(rates)
     first = [run[steps[0]] if relative else 1.0 for run in runs]
     return [(step * rate, sum(run[step] / own for run, own in zip(runs, first)) / len(runs)) for step in steps]

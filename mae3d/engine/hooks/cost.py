@@ -19,7 +19,7 @@ from mae3d.engine.storage import write_atomically
 from mae3d.errors import ConfigError
 from mae3d.registry import HOOKS
 
-_TOTALS = ("steps", "samples", "tokens", "encoded", "seconds", "cpu_seconds", "step_seconds")
+_TOTALS = ("timed_steps", "samples", "tokens", "encoded", "seconds", "cpu_seconds", "step_seconds")
 
 
 @HOOKS.register_module()
@@ -30,10 +30,11 @@ class CostHook(StatefulHook):
     the last are in none either. On a GPU the hook waits for the device after every step.
 
     Written are ``parameters`` (learning ones in ``backbone`` and ``rest``), ``flops_per_step`` (of the counted step,
-    forward and backward, see :func:`mae3d.engine.flops.flop_counter`), and over the timed ``steps``: ``samples``,
-    ``tokens`` (made by the tokenizer), ``encoded`` (that went through the backbone), ``seconds`` (with loading),
-    ``step_seconds`` (without), ``cpu_seconds`` (of the process, all threads). ``memory_mb`` is the most that the
-    process grew beyond its size before training, on a GPU what torch allocated there at most.
+    forward and backward, see :func:`mae3d.engine.flops.flop_counter`), all ``steps`` of the run, and over the
+    ``timed_steps``, one less for each start or resume: ``samples``, ``tokens`` (made by the tokenizer), ``encoded``
+    (that went through the backbone), ``seconds`` (with loading), ``step_seconds`` (without), ``cpu_seconds`` (of the
+    process, all threads). ``memory_mb`` is the most that the process grew beyond its size before training, on a GPU
+    what torch allocated there at most.
 
     Args:
         backbone: Name of the part of the model whose ``blocks`` the objectives of a comparison share.
@@ -105,6 +106,7 @@ class CostHook(StatefulHook):
             "memory_mb": self.memory,
             "threads": torch.get_num_threads(),
             "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
+            "steps": runner.iter,
             **self.totals,
         }
         if is_main_process():
@@ -121,7 +123,12 @@ class CostHook(StatefulHook):
         return found
 
     def _add(self, samples: int, now: float, cpu: float) -> None:
-        added = {"steps": 1, "samples": samples, "seconds": now - self._last, "step_seconds": now - self._step_start}
+        added = {
+            "timed_steps": 1,
+            "samples": samples,
+            "seconds": now - self._last,
+            "step_seconds": now - self._step_start,
+        }
         for name, value in (added | self._step | {"cpu_seconds": cpu - self._last_cpu}).items():
             self.totals[name] += value
 
