@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
 from torch.nn import functional as F
 
 from mae3d.errors import ConfigError
@@ -61,6 +61,9 @@ class ChannelMlp(nn.Module):
 @MODELS.register_module()
 class GraphRefiner(nn.Module):
     """Score and box of proposals from the points inside them.
+
+    Batch normalisation cannot learn from a single proposal: in training, where fewer than two are normalised together,
+    logits and codes are 0 and teach nothing.
 
     Args:
         in_channels: Columns of the points, x y z first.
@@ -129,9 +132,9 @@ class GraphRefiner(nn.Module):
         """
         if points.shape[1] != self.in_channels:
             raise ConfigError(f"GraphRefiner: points have {points.shape[1]} columns, in_channels is {self.in_channels}")
-        if not len(boxes):  # BatchNorm takes no empty batch; the sum keeps every parameter in the graph
-            nothing = sum(parameter.sum() for parameter in self.parameters()) * 0
-            return Refinement(nothing.expand(0), nothing.expand(0, 7))
+        if self._normalised_together(boxes) < (2 if self.training else 1):
+            nothing = sum(parameter.sum() for parameter in self.parameters()) * 0  # every parameter is in the graph
+            return Refinement(nothing.expand(len(boxes)), nothing.expand(len(boxes), 7))
         nodes, local = self.nodes(points, offsets, boxes, box_offsets)
         count, size = nodes.shape[:2]
         x, levels = nodes, []
@@ -140,9 +143,21 @@ class GraphRefiner(nn.Module):
             x = edge(x, neighbours)
             levels.append(x)
         x = torch.cat(levels, dim=2).flatten(0, 1)  # [R K, C]
-        x = self.expansion(self.gate(x).sigmoid() * x).view(count, size, -1).amax(dim=1)
+        x = self.expansion(self.gate(x).sigmoid() * x).unflatten(0, (count, size)).amax(dim=1)
         x = self.shared(self.mixing(self.reduction(x)))
         return Refinement(self.score(x).squeeze(1).float(), self.box(x).float())
+
+    def _normalised_together(self, boxes: Tensor) -> int:
+        """Proposals of this process, or of all where they share the statistics of SyncBatchNorm.
+
+        Processes that share them must all run the network, also those without a proposal, or none of them.
+        """
+        synchronised = any(isinstance(module, nn.SyncBatchNorm) for module in self.modules())
+        if not (self.training and synchronised and distributed.is_available() and distributed.is_initialized()):
+            return len(boxes)
+        count = torch.tensor(len(boxes), device=boxes.device)
+        distributed.all_reduce(count)
+        return int(count)
 
     def nodes(self, points: Tensor, offsets: Tensor, boxes: Tensor, box_offsets: Tensor) -> tuple[Tensor, Tensor]:
         """Nodes of the graphs [R, K, in_channels + 6] and their places in the frames of the boxes [R, K, 3].
