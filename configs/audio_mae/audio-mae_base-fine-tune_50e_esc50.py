@@ -17,7 +17,7 @@ model = dict(
     num_classes=50,
     frames=512,
     drop_path=0.1,
-    label_smoothing=0.1,
+    label_smoothing=0.1,  # as published: the default of main_finetune_esc.py, whose repository has no script for ESC-50
     init_cfg=dict(type=PretrainedEncoder, checkpoint="work_dirs/audio-mae_base_33e_audioset2m/epoch_33.pth"),
 )
 train_cfg.update(max_epochs=50)
