@@ -30,7 +30,7 @@ from comparison_page import cost_table, result_table, write_page  # noqa: E402  
 from objectives import Objective, find_objectives, prepare  # noqa: E402
 from trainings import Training, cores, run_all  # noqa: E402
 
-from mae3d.engine.storage import write_atomically  # noqa: E402
+from mae3d.engine.storage import make_folder, write_atomically  # noqa: E402
 from mae3d.errors import ConfigError, Mae3dError, MissingExtraError  # noqa: E402
 from mae3d.visualization.tables import plain_table  # noqa: E402
 
@@ -88,7 +88,7 @@ class Comparison:
 
     def __init__(self, args: argparse.Namespace) -> None:
         self.args = args
-        self.output: Path = args.output
+        self.output = make_folder(args.output, "--output")
         made = self.output / "data"
         with suppress(MissingExtraError):  # the run itself tells which package is missing
             prepare(args.data, made)

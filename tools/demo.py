@@ -26,6 +26,7 @@ from visualize import detect, load_model, reconstruct  # noqa: E402
 
 from mae3d.datasets.lidar import collate_packed  # noqa: E402
 from mae3d.engine.config import load_config  # noqa: E402
+from mae3d.engine.storage import make_folder  # noqa: E402
 from mae3d.errors import Mae3dError  # noqa: E402
 from mae3d.models.heads.detection.presets import NUSCENES_CLASSES  # noqa: E402
 from mae3d.visualization.bev import BirdsEye  # noqa: E402
@@ -51,7 +52,8 @@ def main() -> int:
     if args.fresh:
         shutil.rmtree(args.output / "runs", ignore_errors=True)
     try:
-        print(f"report: {demonstrate(Drives(args.output, PLAN), args.output / 'report.html', args.labels, args.seed)}")
+        output = make_folder(args.output, "--output")
+        print(f"report: {demonstrate(Drives(output, PLAN), output / 'report.html', args.labels, args.seed)}")
     except (Mae3dError, OSError) as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         return 1

@@ -29,6 +29,7 @@ from trainings import Training  # noqa: E402
 from mae3d.checkpoints import load_pretrained  # noqa: E402
 from mae3d.datasets.objects import ModelNet40  # noqa: E402
 from mae3d.engine.config import load_config  # noqa: E402
+from mae3d.engine.storage import make_folder  # noqa: E402
 from mae3d.errors import Mae3dError  # noqa: E402
 from mae3d.evaluation.linear_svm import LinearSVM, SvmProtocol  # noqa: E402
 from mae3d.models.methods import MaskedAutoencoder  # noqa: E402
@@ -54,7 +55,7 @@ def main() -> int:
     if args.fresh:
         shutil.rmtree(args.output / "runs", ignore_errors=True)
     try:
-        return demonstrate(args.output, args.seeds)
+        return demonstrate(make_folder(args.output, "--output"), args.seeds)
     except (Mae3dError, OSError) as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         return 1

@@ -35,6 +35,7 @@ from trainings import Training  # noqa: E402
 
 from mae3d.checkpoints.files import read_file  # noqa: E402
 from mae3d.engine.config import load_config  # noqa: E402
+from mae3d.engine.storage import make_folder  # noqa: E402
 from mae3d.errors import Mae3dError  # noqa: E402
 from mae3d.evaluation.generation import compare_sets, jensen_shannon, occupancy  # noqa: E402
 from mae3d.models.methods import DiT3D  # noqa: E402
@@ -67,6 +68,7 @@ def main() -> int:
     if args.fresh:
         shutil.rmtree(args.output / "run", ignore_errors=True)
     try:
+        make_folder(args.output, "--output")
         return demonstrate(args)
     except (Mae3dError, OSError) as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)

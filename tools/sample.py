@@ -26,6 +26,7 @@ from mae3d.checkpoints import load_pretrained
 from mae3d.datasets.files import read_npy, read_table
 from mae3d.datasets.objects.mesh_files import read_ply, write_ply
 from mae3d.engine.config import load_config
+from mae3d.engine.storage import make_folder
 from mae3d.errors import ConfigError, DataError, Mae3dError
 from mae3d.models.diffusion import SAMPLERS
 from mae3d.models.diffusion.process import Denoised
@@ -192,6 +193,7 @@ def generate(cfg: Config, options: argparse.Namespace) -> Path:
     given = {name: getattr(options, name) for name in ("sampler", "steps", "guidance", "eta", "clip")}
     settings = {**model.sampling, **{name: value for name, value in given.items() if value is not None}}
     start = starting_points(options, units)
+    make_folder(options.out, "--out")
     generator = torch.Generator(device=device).manual_seed(options.seed)
     sequence, parts = Sequence(4), []
     for own in labels.split(options.batch_size):
@@ -215,7 +217,6 @@ def save(out: Path, clouds: Tensor, labels: Tensor, sequence: Sequence, units: U
     """All files; returns the folder."""
     titles, frames = sequence.frames(clouds)
     clouds, frames = units.to_files(clouds), units.to_files(frames)
-    out.mkdir(parents=True, exist_ok=True)
     np.save(out / "clouds.npy", clouds.numpy())
     np.save(out / "labels.npy", labels.numpy())
     np.save(out / "denoising.npy", frames.numpy())

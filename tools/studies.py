@@ -21,6 +21,7 @@ sys.path.insert(0, str(ROOT / "tools"))
 from drives import STARTS, Drives, Plan  # noqa: E402  (beside this file)
 from trainings import Training, cores, run_all  # noqa: E402
 
+from mae3d.engine.storage import make_folder  # noqa: E402
 from mae3d.errors import Mae3dError  # noqa: E402
 from mae3d.models.heads.detection.presets import NUSCENES_CLASSES  # noqa: E402
 from mae3d.visualization.tables import markdown_table, plain_table  # noqa: E402
@@ -190,6 +191,7 @@ def output_of(args: argparse.Namespace, folder: str) -> Path:
 def conduct(study: Study, args: argparse.Namespace, output: Path) -> int:
     """Run what is missing; returns the exit status."""
     try:
+        make_folder(output, "--output")
         return study.run(args.report or output / "study.md", args.jobs)
     except (Mae3dError, OSError) as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)

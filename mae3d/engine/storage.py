@@ -13,10 +13,26 @@ from mmengine.logging import print_log
 from mmengine.runner import CheckpointLoader
 from safetensors.torch import load_file
 
-from mae3d.errors import CheckpointError
+from mae3d.errors import CheckpointError, ConfigError
 
 POINTER = "last_checkpoint"
 ATOMIC = {"backend": "AtomicLocalBackend"}
+
+
+def make_folder(path: Path, option: str) -> Path:
+    """Create a folder that a command line asks for by ``option``, with its parents.
+
+    Raises:
+        ConfigError: The system does not create it; the message says where and why.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        there = next((parent for parent in path.absolute().parents if parent.exists()), path.anchor)
+        raise ConfigError(
+            f"{option}: the folder {path} cannot be created in {there}: {error.strerror}. Choose another place."
+        ) from error
+    return path
 
 
 def write_atomically(path: str | Path, content: bytes) -> None:
