@@ -68,6 +68,32 @@ def test_losses_equal_the_restatement(training, options):
         assert torch.equal(model.queue.keys, official["queue"])
 
 
+def test_gradients_equal_those_of_the_restatement():
+    model, official = official_model(replacement=0.3)
+    points = cloud()
+    with evaluating(model):
+        masks, share, kept = draws(model, points, 5)
+    pairs = {
+        "encoder.first_conv.0.weight": "tokenizer.embedding.first.0.weight",
+        "reduce_dim.weight": "tokenizer.projection.weight",
+        "mask_token": "mask_token.token",
+        "cls_pos": "encoder.class_position",
+        "blocks.blocks.0.attn.qkv.weight": "encoder.blocks.0.attn.qkv.weight",
+        "lm_head.weight": "prediction.weight",
+        "cls_head.0.weight": "contrast.0.weight",
+    }
+    for name in pairs:
+        official[f"transformer_q.{name}"].requires_grad_()
+    expected = oracle.pretrain(points, masks, share, kept, official, HEADS, GROUPS, SIZE, True)
+    sum(value for name, value in expected.items() if "loss" in name).backward()
+    losses = model.train()(points, mode="loss", generator=torch.Generator().manual_seed(5))
+    sum(losses.values()).backward()
+    for name, ours in pairs.items():
+        wanted = official[f"transformer_q.{name}"].grad
+        found = model.get_parameter(ours).grad.view_as(wanted)
+        assert (found - wanted).abs().max() < 1e-3 * wanted.abs().max(), name
+
+
 def test_predictions_equal_the_restatement():
     model, official = official_model()
     model.eval()

@@ -52,6 +52,33 @@ def test_losses_equal_the_restatement(training, batches):
     assert int(model.batches) == batches + training
 
 
+def test_gradients_equal_those_of_the_restatement():
+    model, official = official_model(divergence_start=0, divergence_steps=1)
+    model.batches.fill_(1)
+    points = cloud()
+    noise = gumbel_noise(torch.empty(3, GROUPS, 24), torch.Generator().manual_seed(1))
+    pairs = {
+        "codebook": "codebook",
+        "encoder.first_conv.0.weight": "tokenizer.embedding.first.0.weight",
+        "dgcnn_1.layer5.0.weight": "encoder.output.0.weight",
+        "dgcnn_1.layer2.1.bias": "encoder.blocks.1.norm.bias",
+        "dgcnn_2.layer1.0.weight": "graph.blocks.0.linear.weight",
+        "decoder.mlp.2.weight": "decoder.coarse.2.weight",
+        "decoder.final_conv.0.weight": "decoder.fold.0.weight",
+    }
+    for name in pairs:
+        official[name].requires_grad_()
+    temperature = float(model.schedule()[0])
+    expected = oracle.autoencode(points, noise, temperature, official, GROUPS, SIZE, True)
+    (sum(expected["distances"]) + 0.1 * expected["divergence"]).backward()
+    losses = model.train()(points, mode="loss", generator=torch.Generator().manual_seed(1))
+    sum(value for name, value in losses.items() if "loss" in name).backward()
+    for name, ours in pairs.items():
+        wanted = official[name].grad
+        found = model.get_parameter(ours).grad.view_as(wanted)
+        assert (found - wanted).abs().max() < 1e-4 * wanted.abs().max(), name
+
+
 def test_codes_and_points_equal_the_restatement():
     model, official = official_model()
     model.eval()

@@ -106,7 +106,7 @@ def transform(patches, centers, masked, source, state: State, heads: int, traini
     batch = len(patches)
     tokens = _linear(embed(patches, state, "encoder.", training), state, "reduce_dim")
     if source is not None:
-        flat = tokens.flatten(0, 1)
+        flat = tokens.detach().flatten(0, 1)
         for b, n in (source >= 0).nonzero().tolist():
             tokens = tokens.clone()
             tokens[b, n] = flat[source[b, n]]
