@@ -34,7 +34,7 @@ class BestPassages:
         """Rank a block: ``embedding`` [D], ``index`` and, where texts have words, ``lexical_ids`` and their values."""
         index = torch.stack([one["index"] for one in passages])
         embeddings = torch.stack([one["embedding"] for one in passages])
-        words = None if self.words is None else self._sparse(passages)
+        words = None if self.words is None else sparse_words(passages, self.words.shape[1])
         chunks = []
         for rows in torch.arange(len(self.embeddings)).split(max(1, self.most_scores // len(passages))):
             scores = self.embeddings[rows] @ embeddings.T
@@ -50,12 +50,17 @@ class BestPassages:
             chunks.append((best.values, order.gather(1, best.indices)))
         self.scores, self.order = (torch.cat(parts) for parts in zip(*chunks))
 
-    def _sparse(self, passages: list[dict[str, Tensor]]) -> Tensor:
-        """Sparse [P, V], the words of passages."""
-        if not all("lexical_ids" in one for one in passages):
-            raise DataError("BestPassages: queries have words (lexical), passages have none (lexical_ids)")
-        ids = torch.cat([one["lexical_ids"] for one in passages])
-        rows = torch.repeat_interleave(torch.tensor([len(one["lexical_ids"]) for one in passages]))
-        values = torch.cat([one["lexical_values"] for one in passages]).float()
-        size = (len(passages), self.words.shape[1])
-        return torch.sparse_coo_tensor(torch.stack((rows, ids)), values, size, check_invariants=True)
+
+def sparse_words(passages: list[dict[str, Tensor]], size: int) -> Tensor:
+    """Sparse [P, size], the words of passages.
+
+    Raises:
+        DataError: A passage has none.
+    """
+    if not all("lexical_ids" in one for one in passages):
+        raise DataError("BestPassages: queries have words (lexical), passages have none (lexical_ids)")
+    ids = torch.cat([one["lexical_ids"] for one in passages])
+    rows = torch.repeat_interleave(torch.tensor([len(one["lexical_ids"]) for one in passages]))
+    values = torch.cat([one["lexical_values"] for one in passages]).float()
+    places = torch.stack((rows, ids))
+    return torch.sparse_coo_tensor(places, values, (len(passages), size), check_invariants=True)

@@ -120,3 +120,8 @@ def test_a_launcher_that_did_not_start_us():
 @pytest.mark.parametrize(("nodes", "first"), [("a01,a02", "a01"), ("n[7,9]", "n7"), ("node-1", "node-1")])
 def test_first_node(nodes, first):
     assert first_of_nodelist(nodes) == first
+
+
+def test_a_list_without_a_first_node_is_named():
+    with pytest.raises(ConfigError, match=r"SLURM_JOB_NODELIST is '\[1-4\]', which begins with no node"):
+        first_of_nodelist("[1-4]")

@@ -23,7 +23,7 @@ FRACTIONS = {
 """Percent of labels -> (period, residues): frames sorted by time whose number modulo the period is a residue."""
 
 
-def fraction_by_time(index: FrameIndex, percent: int) -> FrameIndex:
+def fraction_by_time(index: FrameIndex, percent: float) -> FrameIndex:
     """The published label fractions of Voxel-MAE: every n-th key frame in order of time.
 
     80 % is not a superset of 60 %: it lacks residue 4. Neighbouring frames are half a second apart, so small fractions

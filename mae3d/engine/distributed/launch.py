@@ -89,6 +89,12 @@ def _first_host(environment: Mapping[str, str]) -> str:
 
 
 def first_of_nodelist(nodes: str) -> str:
-    """Return the first name of a SLURM node list: ``gpu[03-05,09],login1`` gives ``gpu03``."""
+    """Return the first name of a SLURM node list: ``gpu[03-05,09],login1`` gives ``gpu03``.
+
+    Raises:
+        ConfigError: The list begins with no name.
+    """
     match = re.match(r"([^\[,]+)(?:\[(\d+))?", nodes)
+    if match is None:
+        raise ConfigError(f"SLURM_JOB_NODELIST is {nodes!r}, which begins with no node. Set MASTER_ADDR yourself.")
     return match[1] + (match[2] or "")

@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 from mmengine.dist import is_main_process
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from mae3d.engine.flops import flop_counter
 from mae3d.engine.hooks.progress import batch_size_of
@@ -47,7 +48,7 @@ class CostHook(StatefulHook):
         self.totals = dict.fromkeys(_TOTALS, 0.0)
         self.flops = 0
         self.memory = 0.0
-        self._counter = None
+        self._counter: FlopCounterMode | None = None
         self._step = {"tokens": 0, "encoded": 0}
         self._handles: list = []
 
