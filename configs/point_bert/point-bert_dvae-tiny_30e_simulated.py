@@ -1,8 +1,8 @@
 # python tools/train.py configs/point_bert/point-bert_dvae-tiny_30e_simulated.py
 """A small dVAE of point patches on simulated objects: about two minutes of CPU time, no files needed.
 
-Far too short for codes that tell patches apart: it shows that the stage runs. Pictures of clouds decoded from their
-codes go to the work directory. point-bert_tiny_10e_simulated.py goes on from it.
+It shows that the stage runs; its codes do not tell patches apart yet. Pictures of clouds decoded from their codes go to
+the work directory. point-bert_tiny_10e_simulated.py goes on from it.
 """
 
 from mmengine.config import read_base
