@@ -1,6 +1,7 @@
 """Check a data set on disk, build its caches, or write simulated data in its layout.
 
     python tools/prepare_data.py shapenet55 --root data/ShapeNet55-34
+    python tools/prepare_data.py shapenet_feat --root data/ShapeNetFeat
     python tools/prepare_data.py shapenet15k --root data/ShapeNetCore.v2.PC15k
     python tools/prepare_data.py modelnet40 --root data/ModelNet/modelnet40_normal_resampled --workers 8
     python tools/prepare_data.py modelnet40_hdf5 --root data/modelnet40_ply_hdf5_2048

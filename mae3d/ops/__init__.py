@@ -25,6 +25,8 @@ from mae3d.ops.indexed_linear import indexed_project as indexed_project
 from mae3d.ops.knn import KNN as KNN
 from mae3d.ops.knn import knn as knn
 from mae3d.ops.knn import three_nn as three_nn
+from mae3d.ops.local_surface import LocalSurface as LocalSurface
+from mae3d.ops.local_surface import local_surface as local_surface
 from mae3d.ops.nms import NMS as NMS
 from mae3d.ops.nms import nms_circle as nms_circle
 from mae3d.ops.nms import nms_class_aware as nms_class_aware

@@ -18,7 +18,7 @@ class Tokens:
         coordinates: Where each token sits, [B, N, D] or [T, D], in the units of the input (points: metres or
             normalised units, images: patch indices).
         content: The raw input that each token stands for, [B, N, ...] or [T, ...]; targets are made from it.
-            Point patches: [B, N, K, 3], relative to ``coordinates``.
+            Point patches: [B, N, K, 3], relative to ``coordinates``, or whole rows of the cloud.
         offsets: int64 [B + 1] for packed tokens, None for dense ones.
         grid: Cells along every axis where dense tokens fill a regular grid in row-major order, (rows, columns) or
             (time, rows, columns); None for tokens without one.

@@ -23,6 +23,15 @@ def point_batch(seed: int) -> Batch:
     }
 
 
+def surface_batch(seed: int) -> Batch:
+    """Four caps of spheres, 96 points each, with normals."""
+    generator = torch.Generator().manual_seed(seed)
+    normals = torch.randn(4, 96, 3, generator=generator) + torch.tensor([0.0, 2.0, 0.0])
+    normals = normals / normals.norm(dim=-1, keepdim=True)
+    points = normals * (0.5 + torch.rand(4, 1, 1, generator=generator))
+    return {"points": torch.cat((points, normals), dim=-1), "label": torch.arange(4), "index": torch.arange(4)}
+
+
 def lidar_batch(seed: int) -> Batch:
     """Three packed clouds of 200, 0 and 320 points inside +-8 m and +-2 m, with a lag, and their boxes."""
     generator = torch.Generator().manual_seed(seed)
@@ -121,6 +130,7 @@ def lidar_pair_batch(seed: int) -> Batch:
 
 BATCHES: dict[str, Callable[[int], Batch]] = {
     "points": point_batch,
+    "surfaces": surface_batch,
     "lidar": lidar_batch,
     "lidar_pair": lidar_pair_batch,
     "clouds": cloud_batch,
@@ -135,4 +145,4 @@ BATCHES: dict[str, Callable[[int], Batch]] = {
 
 def example_batch(model: nn.Module, seed: int = 0) -> Batch:
     """A batch that ``model`` takes."""
-    return BATCHES[model.modality](seed)
+    return BATCHES["surfaces" if hasattr(model, "with_surface") else model.modality](seed)

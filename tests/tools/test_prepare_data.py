@@ -30,7 +30,7 @@ def tool(repository):
 @pytest.fixture(scope="module")
 def simulated(tool, tmp_path_factory):
     root = tmp_path_factory.mktemp("data")
-    names = ["shapenet55", "modelnet40", "modelnet40_hdf5", "shapenetpart"]
+    names = ["shapenet55", "shapenet_feat", "modelnet40", "modelnet40_hdf5", "shapenetpart"]
     arguments = ["simulated-objects", "--root", str(root), "--count", "56", "--points", "400", "--workers", "0"]
     assert tool.main([*arguments, "--layouts", *names]) == 0
     assert tool.main([*arguments[:3], "--count", "30", "--workers", "0", "--layouts", "scanobjectnn"]) == 0
@@ -43,7 +43,9 @@ def run(tool, capsys, *arguments):
     return status, captured.out + captured.err
 
 
-@pytest.mark.parametrize("name", ["shapenet55", "modelnet40", "modelnet40_hdf5", "scanobjectnn", "shapenetpart"])
+@pytest.mark.parametrize(
+    "name", ["shapenet55", "shapenet_feat", "modelnet40", "modelnet40_hdf5", "scanobjectnn", "shapenetpart"]
+)
 def test_simulated_layouts_pass_their_checks(tool, simulated, capsys, name):
     status, text = run(
         tool, capsys, name, "--root", simulated / tool.simulated_objects.LAYOUTS[name], "--workers", 0, "--deep"

@@ -15,12 +15,14 @@ from mae3d.datasets.objects import (
     ScanObjectNN,
     ShapeNet15k,
     ShapeNet55,
+    ShapeNetFeat,
     ShapeNetPart,
     caches,
     checks,
 )
 from mae3d.datasets.objects.modelnet40 import cache_path
 from mae3d.datasets.objects.scanobjectnn import VARIANTS
+from mae3d.datasets.objects.shapenet_feat import build_variations
 from mae3d.datasets.objects.shapenet_pc15k import list_clouds, measure_moments, read_moments, write_moments
 from mae3d.datasets.parallel import ProgressLine
 from mae3d.errors import Mae3dError
@@ -32,6 +34,20 @@ def prepare_shapenet55(args: Namespace) -> LayoutReport:
     report = checks.check_shapenet55(args.root)
     _read(args, report, lambda split: ShapeNet55(args.root, split, npoints=None, on_error="skip"))
     return report
+
+
+def prepare_shapenet_feat(args: Namespace) -> LayoutReport:
+    """Check ShapeNet with normals and make the surface variations that are missing."""
+    if not args.check_only:
+        build_shapenet_variations(args, args.root)
+    report = checks.check_shapenet_feat(args.root)
+    _read(args, report, lambda split: ShapeNetFeat(args.root, split, whole=False, npoints=None, on_error="skip"))
+    return report
+
+
+def build_shapenet_variations(args: Namespace, root: Path) -> None:
+    """The variations that are missing."""
+    build_variations(root, workers=args.workers, progress=ProgressLine("variations"))
 
 
 def prepare_shapenet15k(args: Namespace) -> LayoutReport:
@@ -164,6 +180,7 @@ def _read(
 
 COMMANDS = {
     "shapenet55": Command(prepare_shapenet55),
+    "shapenet_feat": Command(prepare_shapenet_feat),
     "shapenet15k": Command(prepare_shapenet15k),
     "modelnet40": Command(prepare_modelnet40, _add_modelnet_arguments),
     "modelnet40_hdf5": Command(prepare_modelnet40_hdf5),

@@ -9,10 +9,17 @@ from mae3d.datasets.layout_report import LayoutReport
 from mae3d.datasets.parallel import ProgressLine
 from mae3d.datasets.simulators.objects import layouts, scans
 from preparation.command import Command
-from preparation.objects import add_fewshot_arguments, build_fewshot_folds, build_modelnet_caches, measure_categories
+from preparation.objects import (
+    add_fewshot_arguments,
+    build_fewshot_folds,
+    build_modelnet_caches,
+    build_shapenet_variations,
+    measure_categories,
+)
 
 LAYOUTS = {
     "shapenet55": "ShapeNet55-34",
+    "shapenet_feat": "ShapeNetFeat",
     "shapenet15k": "ShapeNetCore.v2.PC15k",
     "modelnet40": "ModelNet/modelnet40_normal_resampled",
     "modelnet40_hdf5": "modelnet40_ply_hdf5_2048",
@@ -41,10 +48,13 @@ def prepare_simulated(args: Namespace) -> LayoutReport:
             write = {
                 "shapenet15k": partial(layouts.write_shapenet15k, categories=args.categories),
                 "shapenet55": layouts.write_shapenet55,
+                "shapenet_feat": layouts.write_shapenet_feat,
                 "modelnet40": layouts.write_modelnet40,
                 "modelnet40_hdf5": layouts.write_modelnet40_hdf5,
             }[name]
             write(root, args.count, **common, **points)
+        if name == "shapenet_feat":
+            build_shapenet_variations(args, root)
         if name == "shapenet15k":
             measure_categories(root)
         if name == "modelnet40":

@@ -11,6 +11,7 @@ from mae3d.datasets.objects.modelnet40_hdf5 import ModelNet40HDF5
 from mae3d.datasets.objects.scanobjectnn import ScanObjectNN
 from mae3d.datasets.objects.scanobjectnn_scans import ScanObjectNNScans
 from mae3d.datasets.objects.shapenet55 import ShapeNet55
+from mae3d.datasets.objects.shapenet_feat import ShapeNetFeat
 from mae3d.datasets.objects.shapenet_pc15k import ShapeNet15k
 from mae3d.datasets.objects.shapenetpart import ShapeNetPart
 from mae3d.datasets.objects.simulated import SimulatedObjects
@@ -28,6 +29,7 @@ __all__ = [
     "ScanObjectNNScans",
     "ShapeNet15k",
     "ShapeNet55",
+    "ShapeNetFeat",
     "ShapeNetPart",
     "SimulatedObjects",
     "collate_clouds",

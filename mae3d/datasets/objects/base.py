@@ -24,11 +24,13 @@ class Cloud:
         points: float [N, 3] or [N, 6]: x y z (nx ny nz).
         label: Class, an index into ``classes``; None where unknown.
         part_label: int [N], one part per point; None where unknown.
+        variation: float [N], surface variation at each point; None where unknown.
     """
 
     points: np.ndarray
     label: int | None = None
     part_label: np.ndarray | None = None
+    variation: np.ndarray | None = None
 
 
 def normalize_cloud(points: np.ndarray) -> np.ndarray:
@@ -43,8 +45,8 @@ def normalize_cloud(points: np.ndarray) -> np.ndarray:
 class ObjectDataset(SampleDataset):
     """Base of the object-cloud datasets.
 
-    A sample is ``{"points": float32 [npoints, 3 or 6], "index": int64}`` with ``"label"`` (int64) and
-    ``"part_label"`` (int64 [npoints]) where the files have them.
+    A sample is ``{"points": float32 [npoints, 3 or 6], "index": int64}`` with ``"label"`` (int64), ``"part_label"``
+    (int64 [npoints]) and ``"variation"`` (float32 [npoints]) where the files have them.
 
     Args:
         npoints: Number of points of a sample; None keeps what the file holds.
@@ -102,6 +104,9 @@ class ObjectDataset(SampleDataset):
         if cloud.part_label is not None:
             parts = cloud.part_label if chosen is None else cloud.part_label[chosen]
             sample["part_label"] = torch.from_numpy(parts.astype(np.int64))
+        if cloud.variation is not None:
+            variation = cloud.variation if chosen is None else cloud.variation[chosen]
+            sample["variation"] = torch.from_numpy(variation.astype(np.float32))
         sample["index"] = torch.tensor(index, dtype=torch.int64)
         return sample
 
@@ -127,7 +132,11 @@ class ObjectDataset(SampleDataset):
             raise DataError(f"{name}: label {cloud.label} is outside 0..{len(self.classes) - 1}. Repair the labels.")
         if cloud.part_label is not None and len(cloud.part_label) != len(points):
             raise DataError(f"{name}: {len(cloud.part_label)} part labels for {len(points)} points. Repair the file.")
-        return Cloud(points, cloud.label, cloud.part_label)
+        if cloud.variation is not None and cloud.variation.shape != (len(points),):
+            raise DataError(
+                f"{name}: variations of shape {list(cloud.variation.shape)} for {len(points)} points. Repair the file."
+            )
+        return Cloud(points, cloud.label, cloud.part_label, cloud.variation)
 
     def _choose(self, index: int, stored: int) -> np.ndarray | None:
         """Indices of the points to keep, None for all in file order."""

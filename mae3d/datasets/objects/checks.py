@@ -14,6 +14,7 @@ from mae3d.datasets.objects import (
     scanobjectnn,
     scanobjectnn_scans,
     shapenet55,
+    shapenet_feat,
     shapenet_pc15k,
     shapenetpart,
 )
@@ -36,6 +37,21 @@ def check_shapenet55(root: Path) -> LayoutReport:
             continue
         report.count(f"ShapeNet-55/{split}.txt, lines", len(names), published)
         report.files(f"clouds of {split}.txt", [root / "shapenet_pc" / name for name in names])
+    return report
+
+
+def check_shapenet_feat(root: Path) -> LayoutReport:
+    """Lists, clouds and variations of ShapeNet with normals."""
+    report = LayoutReport(root)
+    for split in ("train", "test"):
+        try:
+            models = shapenet_feat.read_models(root / f"{split}.txt")
+        except DataError as error:
+            _fold_error(report, error)
+            continue
+        report.found.append(f"{split}.txt, lines: {len(models):,}")
+        report.files(f"clouds of {split}.txt", [root / "pointcloud" / f"{model}.npy" for model in models])
+        report.files(f"variations of {split}.txt", [shapenet_feat.variation_path(root, model) for model in models])
     return report
 
 

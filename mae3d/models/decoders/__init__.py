@@ -8,6 +8,7 @@ from mae3d.models.decoders.folding import FoldingDecoder, PatchPoints
 from mae3d.models.decoders.generative import GenerativeDecoder
 from mae3d.models.decoders.grid import GridDecoder
 from mae3d.models.decoders.in_place import InPlaceDecoder
+from mae3d.models.decoders.query import QueryDecoder
 from mae3d.models.decoders.sparse_occupancy import OccupancyField, decode_sparse
 from mae3d.models.decoders.sst import SSTDecoder
 from mae3d.models.decoders.words import LexicalHead, WordHead, word_loss
@@ -24,6 +25,7 @@ __all__ = [
     "OccupancyDecoder",
     "OccupancyField",
     "PatchPoints",
+    "QueryDecoder",
     "SSTDecoder",
     "WordHead",
     "decode_sparse",

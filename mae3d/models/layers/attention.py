@@ -259,15 +259,26 @@ class CrossAttention(Attention):
 
 
 class MemoryAttention(Attention):
-    """Attention whose keys and values are made of other rows than its queries, of the same layout; names of
-    :class:`Attention`.
-    """
+    """Attention whose keys and values are made of other rows than its queries; names of :class:`Attention`."""
 
     def forward(
-        self, x: Tensor, memory: Tensor, packing: Packing | None = None, allowed: Tensor | None = None
+        self,
+        x: Tensor,
+        memory: Tensor,
+        packing: Packing | None = None,
+        allowed: Tensor | None = None,
+        memory_position: Tensor | None = None,
     ) -> Tensor:
-        """Rows that ask [B, N, C] or packed [T, C], and rows that are asked, of the same shape -> same shape."""
+        """Rows that ask [B, N, C], and rows that are asked [B, M, C] -> [B, N, C]; or both packed alike [T, C].
+
+        ``memory_position``, of the shape of ``memory``, is added to what keys are made of, not to the values.
+        """
         split = x.shape[-1]
         query = F.linear(x, self.qkv.weight[:split], self.qkv.bias[:split])
-        both = F.linear(memory, self.qkv.weight[split:], self.qkv.bias[split:])
-        return self._attend(query, *both.chunk(2, dim=-1), packing, allowed)
+        weight, bias = self.qkv.weight[split:], self.qkv.bias[split:]
+        if memory_position is None:
+            key, value = F.linear(memory, weight, bias).chunk(2, dim=-1)
+        else:
+            key = F.linear(memory + memory_position, weight[:split], bias[:split])
+            value = F.linear(memory, weight[split:], bias[split:])
+        return self._attend(query, key, value, packing, allowed)

@@ -45,6 +45,7 @@ from mae3d.models.methods.gd_mae import GDMAE, gd_mae_kitti, gd_mae_once, gd_mae
 from mae3d.models.methods.mae import MAE, mae_base, mae_huge, mae_large, mae_test, mae_tiny
 from mae3d.models.methods.mae_st import MAEST, mae_st_base, mae_st_huge, mae_st_large, mae_st_test, mae_st_tiny
 from mae3d.models.methods.masked_autoencoder import MaskedAutoencoder, MaskedPrediction
+from mae3d.models.methods.maskfeat3d import MaskFeat3D, maskfeat3d_base, maskfeat3d_test, maskfeat3d_tiny
 from mae3d.models.methods.p3p import P3P, p3p_base, p3p_small, p3p_test, p3p_tiny
 from mae3d.models.methods.point_bert import PointBERT, point_bert_base, point_bert_test, point_bert_tiny
 from mae3d.models.methods.point_cmae import PointCMAE, point_cmae_base, point_cmae_test, point_cmae_tiny
@@ -95,6 +96,7 @@ __all__ = [
     "DupMAE",
     "FastDiT3D",
     "FeaturePrediction",
+    "MaskFeat3D",
     "MaskedAutoencoder",
     "MaskedPrediction",
     "PointBERT",
@@ -151,6 +153,9 @@ __all__ = [
     "mae_st_tiny",
     "mae_test",
     "mae_tiny",
+    "maskfeat3d_base",
+    "maskfeat3d_test",
+    "maskfeat3d_tiny",
     "p3p_base",
     "p3p_small",
     "p3p_test",

@@ -31,6 +31,7 @@ from mae3d.models.masking import BlockMasking, RandomMasking
 from mae3d.models.methods.masked_autoencoder import MaskedAutoencoder, Pooling
 from mae3d.models.targets import PointPatchTarget
 from mae3d.models.tokenizers import PointPatchTokenizer
+from mae3d.models.tokenizers.point_patches import PatchContent
 from mae3d.registry import MODELS
 
 MASKINGS: dict[str, type[nn.Module]] = {"random": RandomMasking, "block": BlockMasking}
@@ -51,16 +52,22 @@ def encoder_parts(
     gradient_checkpointing: bool = False,
     class_token: bool = False,
     patch_dim: int | None = None,
-) -> dict[str, nn.Module]:
-    """Tokenizer, position embedding and encoder, as pre-training and every downstream network use them."""
+    content: PatchContent = "relative",
+    encoder: nn.Module | dict | None = None,
+) -> dict[str, nn.Module | dict]:
+    """Tokenizer, position embedding and encoder (another one if given) of pre-training and every downstream network."""
     position_embedding = CoordinateMlp(embed_dim)
     initialize(position_embedding, "trunc_normal")
-    return {
-        "tokenizer": PointPatchTokenizer(
-            num_groups, group_size, embed_dim, skip_near_origin=skip_near_origin, patch_dim=patch_dim
-        ),
-        "position_embedding": position_embedding,
-        "encoder": ViT(
+    tokenizer = PointPatchTokenizer(
+        num_groups,
+        group_size,
+        embed_dim,
+        content=content,
+        skip_near_origin=skip_near_origin,
+        patch_dim=patch_dim,
+    )
+    if encoder is None:
+        encoder = ViT(
             embed_dim,
             depth,
             num_heads,
@@ -68,8 +75,8 @@ def encoder_parts(
             class_token=class_token,
             gradient_checkpointing=gradient_checkpointing,
             **BLOCK_OPTIONS,
-        ),
-    }
+        )
+    return {"tokenizer": tokenizer, "position_embedding": position_embedding, "encoder": encoder}
 
 
 def point_decoder(

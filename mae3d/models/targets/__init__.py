@@ -7,6 +7,7 @@ from mae3d.models.targets.pixels import FrameTarget, PixelTarget
 from mae3d.models.targets.point_codes import PointCodeTarget
 from mae3d.models.targets.point_patches import PointPatchTarget
 from mae3d.models.targets.spectrogram import SpectrogramTarget
+from mae3d.models.targets.surface import SurfaceTarget
 from mae3d.models.targets.voxels import VoxelPointTarget
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "PointCodeTarget",
     "PointPatchTarget",
     "SpectrogramTarget",
+    "SurfaceTarget",
     "VoxelPointTarget",
     "dense_occupancy",
 ]

@@ -5,16 +5,19 @@ Source: Point-BERT (arXiv 2111.14819, section 3.1) and Point-MAE (arXiv 2203.066
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mae3d import ops
+from mae3d.errors import ConfigError
 from mae3d.models.layers.initialization import Initialization, initialize
 from mae3d.registry import MODELS
 from mae3d.structures import Tokens
+
+PatchContent = Literal["relative", "rows"]
 
 
 class PointPatches(NamedTuple):
@@ -93,6 +96,8 @@ class PointPatchTokenizer(nn.Module):
         num_groups: Patches per cloud G.
         group_size: Points per patch K.
         embed_dim: Width C of the tokens.
+        content: What tokens stand for: "relative" coordinates [B, G, K, 3], or "rows" of the cloud as they are, with
+            all columns [B, G, K, D].
         skip_near_origin: See :func:`cut_patches`.
         initialization: Of the linear layers of the embedding.
         patch_dim: Width of the embedding where a linear layer then brings it to C (Point-BERT); None: C.
@@ -104,11 +109,15 @@ class PointPatchTokenizer(nn.Module):
         group_size: int = 32,
         embed_dim: int = 384,
         *,
+        content: PatchContent = "relative",
         skip_near_origin: float | None = 1e-3,
         initialization: Initialization = "trunc_normal",
         patch_dim: int | None = None,
     ) -> None:
         super().__init__()
+        if content not in ("relative", "rows"):
+            raise ConfigError(f'PointPatchTokenizer: content must be "relative" or "rows", got {content!r}')
+        self.content = content
         self.num_groups = num_groups
         self.group_size = group_size
         self.embed_dim = embed_dim
@@ -123,16 +132,21 @@ class PointPatchTokenizer(nn.Module):
         return self.num_groups
 
     def forward(self, points: Tensor) -> Tokens:
-        """Points [B, N, 3 or more], of which the coordinates are used -> tokens with content [B, G, K, 3].
+        """Points [B, N, D >= 3], of which the coordinates are embedded -> tokens.
 
         Patches are cut in float32; float64 points give float64 tokens.
         """
+        dtype = torch.promote_types(points.dtype, torch.float32)
         with torch.no_grad(), torch.autocast(points.device.type, enabled=False):
             coordinates = points[..., :3].float().contiguous()
             patches = cut_patches(coordinates, self.num_groups, self.group_size, self.skip_near_origin)
-        points, centers = (x.to(torch.promote_types(points.dtype, x.dtype)) for x in (patches.points, patches.centers))
-        return self.embed_patches(points, centers)
+            relative, centers = patches.points.to(dtype), patches.centers.to(dtype)
+            content = ops.gather_points(points.to(dtype), patches.indices) if self.content == "rows" else None
+        return self.embed_patches(relative, centers, content)
 
-    def embed_patches(self, patches: Tensor, centers: Tensor) -> Tokens:
-        """Patches [B, G, K, 3] around ``centers`` [B, G, 3] that are cut already -> tokens."""
-        return Tokens(self.projection(self.embedding(patches)), centers, patches)
+    def embed_patches(self, patches: Tensor, centers: Tensor, content: Tensor | None = None) -> Tokens:
+        """Patches [B, G, K, 3] around ``centers`` [B, G, 3] that are cut already -> tokens.
+
+        ``content`` is what the tokens stand for; None: the patches.
+        """
+        return Tokens(self.projection(self.embedding(patches)), centers, patches if content is None else content)

@@ -1,4 +1,5 @@
-"""Writes simulated objects as ShapeNet55, ShapeNetCore.v2.PC15k, ModelNet40 (text, HDF5), ShapeNetPart lie on disk.
+"""Writes simulated objects as ShapeNet55, ShapeNet with normals, ShapeNetCore.v2.PC15k, ModelNet40 (text, HDF5) and
+ShapeNetPart lie on disk.
 
 Every file depends on (seed, class, number) alone. Writing is atomic and goes on where it was interrupted; a folder
 that holds anything but the same simulation is refused.
@@ -10,6 +11,7 @@ import hashlib
 import io
 import json
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -64,12 +66,12 @@ def _model_id(name: str, number: int, seed: int) -> str:
     return hashlib.md5(f"{seed} {name} {number}".encode()).hexdigest()
 
 
-def _write_npy(task: tuple[Path, str, int, int, int]) -> None:
+def _write_npy(task: tuple[Path, str, int, int, int], *, normals: bool = False) -> None:
     path, name, number, seed, points = task
     if path.exists():
         return
-    buffer = io.BytesIO()
-    np.save(buffer, simulate(name, number, seed, points).points)
+    buffer, cloud = io.BytesIO(), simulate(name, number, seed, points)
+    np.save(buffer, cloud.with_normals() if normals else cloud.points)
     with atomic_write(path) as file:
         file.write(buffer.getvalue())
 
@@ -86,6 +88,20 @@ def write_shapenet55(
         tasks += [(root / "shapenet_pc" / file, *key, seed, points) for file, key in zip(files, objects)]
         _write_lines(root / "ShapeNet-55" / f"{split}.txt", files)
     run_parallel(_write_npy, tasks, workers=workers, progress=progress)
+
+
+def write_shapenet_feat(
+    root: Path, count: int, *, seed: int = 0, points: int = 50000, workers: int = 0, progress: Progress | None = None
+) -> None:
+    """``{train,test}.txt`` and ``pointcloud/SYNSET/ID.npy``; variations: :func:`build_variations`."""
+    names = sorted(name for name in CATEGORIES if name in SYNSETS)
+    claim_folder(root, {"layout": "shapenet_feat", "count": count, "seed": seed, "points": points})
+    plan, tasks = plan_objects(names, count), []
+    for split, objects in plan.items():
+        models = [f"{SYNSETS[name]}/{_model_id(name, number, seed)}" for name, number in objects]
+        tasks += [(root / "pointcloud" / f"{model}.npy", *key, seed, points) for model, key in zip(models, objects)]
+        _write_lines(root / f"{split}.txt", models)
+    run_parallel(partial(_write_npy, normals=True), tasks, workers=workers, progress=progress)
 
 
 def write_shapenet15k(
