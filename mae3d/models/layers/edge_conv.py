@@ -52,5 +52,5 @@ class EdgeConv(nn.Module):
         # W [x_j - x_i, x_i] has one part of each point: nothing of width 2 C is made for every pair.
         far = F.linear(x if source is None else source, difference)
         pairs = gather_points(far, neighbours) + F.linear(x, own - difference).unsqueeze(2)  # [R, K, k, D]
-        flat = pairs.flatten(0, 2) if isinstance(self.norm, nn.BatchNorm1d) else pairs
+        flat = pairs if isinstance(self.norm, CloudNorm) else pairs.flatten(0, 2)  # also of SyncBatchNorm
         return F.leaky_relu(self.norm(flat), self.slope).view(pairs.shape).amax(dim=2)
