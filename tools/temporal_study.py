@@ -30,6 +30,7 @@ from studies import Row, Study, command_line, conduct, mean, output_of, plan_of 
 from trainings import Training  # noqa: E402
 
 from mae3d.datasets.lidar import SequenceFolder  # noqa: E402
+from mae3d.engine.config import load_config  # noqa: E402
 from mae3d.errors import Mae3dError  # noqa: E402
 
 SWEEPS = 6
@@ -66,25 +67,11 @@ def parse() -> argparse.Namespace:
     parser = command_line(__doc__, SIZES, "temporal", seeds="of the detectors")
     parser.add_argument("--systems", nargs="+", choices=list(SYSTEMS), default=list(SYSTEMS), help="what is compared")
     parser.add_argument("--labels", type=label_share, nargs="+", default=[20, 100], help="percent of labelled frames")
-    parser.add_argument("--drive", type=drive_folder, help="recorded drive on which T-MAE is pre-trained too")
+    parser.add_argument("--drive", type=Path, help="recorded drive on which T-MAE is pre-trained too")
     args = parser.parse_args()
     if args.drive and "T-MAE" not in args.systems:
         parser.error("--drive pre-trains T-MAE, which is not among --systems")
     return args
-
-
-def drive_folder(text: str) -> Path:
-    """A recorded drive on a command line."""
-    try:
-        pairs_of(Path(text))
-    except Mae3dError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error
-    return Path(text)
-
-
-def pairs_of(drive: Path) -> SequenceFolder:
-    """The frames of a drive that have an earlier one."""
-    return SequenceFolder(drive, previous={"first": "drop"})
 
 
 def main() -> int:
@@ -92,8 +79,12 @@ def main() -> int:
     args = parse()
     output, plan = output_of(args, "temporal"), plan_of(args, SIZES)
     systems = {name: Drives(output, plan, SYSTEMS[name]) for name in args.systems}
-    if args.drive:
-        systems[RECORDED] = RecordedDrive(output, plan, args.drive)
+    try:
+        if args.drive:
+            systems[RECORDED] = RecordedDrive(output, plan, args.drive)
+    except Mae3dError as error:
+        print(f"--drive: {error}", file=sys.stderr)
+        return 1
     return conduct(TemporalStudy(systems, args.labels, args.seeds), args, output)
 
 
@@ -104,12 +95,16 @@ class RecordedDrive(Drives):
         output: See :class:`Drives`.
         plan: See there.
         drive: The drive, in the layout of ``SequenceFolder``.
+
+    Raises:
+        Mae3dError: The folder holds no drive with poses, or one too short for the gaps of the pre-training's config.
     """
 
     def __init__(self, output: Path, plan: Plan, drive: Path) -> None:
         super().__init__(output, plan, replace(SYSTEMS["T-MAE"], name="t-mae-recorded", pretrain=DRIVE_CONFIG))
         self.drive = drive.resolve()
-        self.recorded = len(pairs_of(drive))
+        pairs = load_config(DRIVE_CONFIG).train_dataloader.dataset.previous
+        self.recorded = len(SequenceFolder(drive, previous=pairs))
 
     def pretrain_epochs(self) -> int:
         """By the frames of the drive that have an earlier one."""

@@ -1,6 +1,5 @@
 """The comparison of systems with an earlier frame: its trainings and tables, from runs that are finished."""
 
-import argparse
 import sys
 
 import pytest
@@ -12,7 +11,7 @@ from tests.tools.finished import finish
 sys.path.insert(0, str(ROOT / "tools"))
 
 from drives import Drives
-from temporal_study import RECORDED, SIZES, SYSTEMS, RecordedDrive, TemporalStudy, drive_folder
+from temporal_study import RECORDED, SIZES, SYSTEMS, RecordedDrive, TemporalStudy, main
 
 sys.path.remove(str(ROOT / "tools"))
 
@@ -77,6 +76,12 @@ def test_a_recorded_drive_changes_the_pre_training_alone(tmp_path):
     assert scratch.name == study.run_of(((20, "T-MAE"), "random weights"), 0).name
 
 
-def test_a_folder_without_a_drive_is_refused(tmp_path):
-    with pytest.raises(argparse.ArgumentTypeError, match=str(tmp_path)):
-        drive_folder(str(tmp_path))
+@pytest.mark.parametrize(("frames", "fault"), [(0, "no .bin, .npz or .npy file"), (3, "gaps=[2, 3] reach farther")])
+def test_a_folder_without_a_drive_is_refused_before_anything_runs(tmp_path, monkeypatch, capsys, frames, fault):
+    drive = write_drive(tmp_path / "drive", frames=frames) if frames else tmp_path
+    monkeypatch.setattr(sys, "argv", ["temporal_study", "--drive", str(drive), "--output", str(tmp_path / "out")])
+    assert main() == 1
+    said = capsys.readouterr().err
+    assert said.startswith(f"--drive: {drive}: ")
+    assert fault in said
+    assert not (tmp_path / "out").exists()
