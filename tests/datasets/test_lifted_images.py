@@ -86,6 +86,9 @@ def test_rgbd_with_grey_depth_images(folder) -> None:
     assert torch.equal(points[:, 1], torch.full((240,), 1.5))
     with pytest.raises(ConfigError, match="belong to camera"):
         LiftedImages(folder, camera="pinhole")
+    (folder.with_name("depth") / "cat" / "a.png").unlink()
+    with pytest.raises(DataError, match=r"a\.png: file is missing\. Put the measured depth of each image there"):
+        LiftedImages(folder, folder.with_name("depth"), **camera)[0]
     with pytest.raises(ConfigError, match="belong to camera"):
         LiftedImages(folder, intrinsics=(1.0, 1.0, 0.0, 0.0))
 
@@ -118,7 +121,9 @@ def test_prepare_tool(folder, capsys) -> None:
     depth = folder.with_name("made")
     command = ["p3p", "--images", str(folder), "--depth-folder", str(depth)]
     assert prepare_data.main(command) == 1
-    assert "4 of 4 images have no depth file, the first is cat/a.JPEG" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "4 of 4 images have no depth file, the first is cat/a.JPEG" in said
+    assert f"p3p --images {folder} --depth-folder {depth} --depth depth-anything" in said
     assert prepare_data.main([*command, "--depth", "brightness", "--deep", "--workers", "0"]) == 0
     values = np.load(depth / "cat" / "a_img_depth.npy")
     assert values.dtype == np.float32
@@ -132,7 +137,9 @@ def test_prepare_tool_on_rgbd_images(folder, capsys) -> None:
     command = ["p3p", "--images", str(folder), "--depth-folder", str(depth), "--depth-suffix", ".png"]
     command += ["--intrinsics", "20", "20", "9.5", "5.5", "--deep", "--workers", "0"]
     assert prepare_data.main(command) == 1
-    assert f"expected {depth / 'cat' / 'a.png'}" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert f"expected {depth / 'cat' / 'a.png'}). Put the measured depth of each image there" in said
+    assert "depth-anything" not in said  # which these options exclude
     for path in folder.rglob("*.*"):
         target = depth / path.parent.name / f"{path.stem}.png"
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -142,7 +149,7 @@ def test_prepare_tool_on_rgbd_images(folder, capsys) -> None:
     assert prepare_data.main(command) == 1
     assert "1 of 4 samples were skipped" in capsys.readouterr().out
     assert prepare_data.main([*command, "--depth", "brightness"]) == 1
-    assert "--intrinsics and --depth-suffix name measured depth" in capsys.readouterr().err
+    assert "makes files of its own: leave the former out, or the latter" in capsys.readouterr().err
 
 
 def test_brightness_is_a_smooth_luminance() -> None:

@@ -18,7 +18,8 @@ def prepare_p3p(args: Namespace) -> LayoutReport:
     """Check images with depth files, and make the depth files that are missing; RGB-D images are only checked."""
     if args.depth != "files" and (args.intrinsics or args.depth_suffix != DEPTH_SUFFIX):
         raise ConfigError(
-            f"--intrinsics and --depth-suffix name measured depth, --depth {args.depth} makes its own files"
+            f"--intrinsics and --depth-suffix name measured depth, --depth {args.depth} makes files of its own: leave "
+            "the former out, or the latter"
         )
     depth = args.depth_folder or default_depth_folder(args.root)
     makers = {
@@ -38,7 +39,7 @@ def prepare_p3p(args: Namespace) -> LayoutReport:
     if absent:
         report.problems.append(
             f"{len(absent):,} of {len(dataset):,} images have no depth file, the first is {absent[0]} (expected "
-            f"{paths[absent[0]]}). Unpack published files there, or add --depth depth-anything"
+            f"{paths[absent[0]]}). {dataset.hint}"
         )
     elif args.deep:
         read_everything(dataset, report, "clouds", workers=args.workers, progress=ProgressLine("reading"))

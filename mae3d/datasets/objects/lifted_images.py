@@ -20,7 +20,11 @@ from mae3d.registry import DATASETS
 IMAGE_SUFFIXES = (".jpeg", ".jpg", ".png", ".bmp", ".webp")
 DEPTH_SUFFIX = "_img_depth.npy"
 """What replaces the ending of an image in the name of its depth file, in P3P-Lift."""
-HINT = "Make depth files with: python tools/prepare_data.py p3p --images {images} --depth depth-anything"
+HINT = (
+    "Make depth files with: python tools/prepare_data.py p3p --images {images} --depth-folder {depth} --depth "
+    "depth-anything"
+)
+MEASURED_HINT = "Put the measured depth of each image there, or correct the folder of depth files and their suffix."
 
 
 def list_images(folder: Path) -> list[str]:
@@ -120,7 +124,8 @@ class LiftedImages(SampleDataset):
         self.depth_scale = depth_scale
         self.min_points = min_points
         self.files = list_images(self.images)
-        self.hint = HINT.format(images=self.images)
+        measured = intrinsics is not None or depth_suffix != DEPTH_SUFFIX
+        self.hint = MEASURED_HINT if measured else HINT.format(images=self.images, depth=self.depth)
         self._find_classes(classes)
         self.prepare_skipping()
 
