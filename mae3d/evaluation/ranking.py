@@ -58,7 +58,11 @@ def sparse_words(passages: list[dict[str, Tensor]], size: int) -> Tensor:
         DataError: A passage has none.
     """
     if not all("lexical_ids" in one for one in passages):
-        raise DataError("BestPassages: queries have words (lexical), passages have none (lexical_ids)")
+        number = next(int(one["index"]) for one in passages if "lexical_ids" not in one)
+        raise DataError(
+            f"BestPassages: queries have words (lexical), passage {number} has none (lexical_ids). Give role 1 to "
+            "passages, so that LexicalBiEncoder represents them as such."
+        )
     ids = torch.cat([one["lexical_ids"] for one in passages])
     rows = torch.repeat_interleave(torch.tensor([len(one["lexical_ids"]) for one in passages]))
     values = torch.cat([one["lexical_values"] for one in passages]).float()

@@ -140,7 +140,10 @@ class RetrievalMetric(SampleMetric):
         """What was ranked before, and ``passages``."""
         answered = _answered(queries)
         if not answered or (self._best is None and not passages):
-            raise DataError(f"RetrievalMetric: {len(answered)} queries with answers and {len(passages)} passages")
+            raise DataError(
+                f"RetrievalMetric: {len(answered)} queries with answers and {len(passages)} passages, expected some of "
+                "both. Give all queries first (a loader that does not shuffle); an answer has a grade (gains) above 0."
+            )
         best = BestPassages(answered, self.deepest, self.most_scores) if self._best is None else copy(self._best)
         for start in range(0, len(passages), self.block):
             best.add(passages[start : start + self.block])

@@ -153,7 +153,7 @@ def test_words_on_one_side_only_are_named():
     sparse, _ = with_words(retrieval_set(7))
     for one in sparse:
         one.pop("lexical_ids", None)
-    with pytest.raises(DataError, match="queries have words"):
+    with pytest.raises(DataError, match=r"queries have words \(lexical\), passage 7 has none \(lexical_ids\)"):
         judged(sparse)
 
 
@@ -164,8 +164,11 @@ def test_bad_use_is_named():
         RetrievalMetric(block=0, most_scores=5)
     metric = RetrievalMetric()
     metric.process([text for text in retrieval_set(0) if int(text["role"]) == 0])
-    with pytest.raises(DataError, match="6 queries with answers and 0 passages"):
+    with pytest.raises(DataError, match="6 queries with answers and 0 passages, expected some of both"):
         metric.compute()
+    passages = [text for text in retrieval_set(0) if int(text["role"]) == 1]
+    with pytest.raises(DataError, match=r"0 queries with answers and 40 passages.*Give all queries first"):
+        RetrievalMetric(block=40).process(passages)
     with pytest.raises(DataError, match="must give role"):
         RetrievalMetric().process([{"embedding": torch.zeros(2)}])
 

@@ -210,8 +210,13 @@ def _entry(values: np.ndarray, number: int) -> float | str | np.ndarray:
     return values[number].item() if values.ndim == 1 else values[number]
 
 
-def check_poses(poses: np.ndarray, where: str | Path, names: Sequence[object]) -> None:
-    """Refuse poses [F, 4, 4] that are not rigid transforms.
+def check_poses(
+    poses: np.ndarray,
+    where: str | Path,
+    names: Sequence[object],
+    way_out: str = "Correct it, or leave its frame out.",
+) -> None:
+    """Refuse poses [F, 4, 4] that are not rigid transforms; ``way_out`` ends the message.
 
     Raises:
         DataError: Names the first of ``names`` [F] whose pose is not finite, not orthonormal or mirrored.
@@ -220,7 +225,7 @@ def check_poses(poses: np.ndarray, where: str | Path, names: Sequence[object]) -
     def refuse(wrong: np.ndarray, fault: str) -> None:
         if wrong.any():
             name = names[int(wrong.argmax())]
-            raise DataError(f"{where}: the pose of {name} is not {fault}. Correct it, or leave its frame out.")
+            raise DataError(f"{where}: the pose of {name} is not {fault}. {way_out}")
 
     refuse(~np.isfinite(poses).all(axis=(1, 2)), "finite")
     rotation = poses[:, :3, :3]

@@ -122,5 +122,5 @@ def _camera_from_lidar(path: Path) -> np.ndarray:
     if matrices.get("Tr", np.empty(0)).size != 12:
         raise DataError(f"{path}: no Tr of 3x4 numbers, there are {sorted(matrices)}. {_HINT}")
     matrix = np.vstack((matrices["Tr"].reshape(3, 4), [[0.0, 0, 0, 1]]))
-    check_poses(matrix[None], path, ["Tr"])
+    check_poses(matrix[None], path, ["Tr"], _HINT)
     return matrix
