@@ -20,6 +20,7 @@ from mae3d.engine.optim.groups import is_decayed
 from mae3d.errors import ConfigError
 from mae3d.models.heads import P3PClassifier
 from mae3d.models.methods import PointMAE
+from tests.engine.runs import ROOT
 from tests.engine.small_model import SmallAutoencoder
 
 
@@ -133,7 +134,7 @@ def test_layer_wise_decay():
 
 def test_fine_tuning_of_p3p_takes_the_published_rates():
     """0.53 to the power of the layers above: 12 blocks, below them patches and class token, on top norm and head."""
-    options = Config.fromfile("configs/p3p/p3p_small_200e_scanobjectnn-pb-t50-rs.py").optim_wrapper
+    options = Config.fromfile(ROOT / "configs" / "p3p" / "p3p_small_200e_scanobjectnn-pb-t50-rs.py").optim_wrapper
     model = P3PClassifier(embed_dim=12, depth=12, num_heads=2, cells=8, patch_size=4)
     groups = build_optim_wrapper(model, options).optimizer.param_groups
     rates = {id(parameter): group["lr"] for group in groups for parameter in group["params"]}
