@@ -114,6 +114,13 @@ def test_two_independent_masks_hide_12_to_38_patches_twice():
     assert both.double().mean().item() == pytest.approx(38 * 38 / 64, abs=1.0)
 
 
+def test_a_mask_of_one_branch_is_refused():
+    model, points = point_cmae_test().eval(), cloud()
+    both = draw_mask(model, points)
+    with pytest.raises(ValueError, match="PointCMAE: the mask has 3 rows, a batch of 3 clouds needs 6"):
+        model.predict_masked(points, Mask(both.visible[:3], both.masked[:3]))
+
+
 def test_tokens_are_made_once():
     model = point_cmae_test().train()
     model.compute_loss(cloud())

@@ -110,11 +110,20 @@ class PointCMAE(PointMAE):
     def predict_masked(
         self, inputs: Tensor, mask: Mask | None = None, generator: torch.Generator | None = None
     ) -> CoMaskedPrediction:
-        """Hide patches twice and predict them twice."""
+        """Hide patches twice and predict them twice.
+
+        Raises:
+            ValueError: A mask with another number of rows than 2 B.
+        """
         once = self.tokenizer(inputs)
         tokens = Tokens(*(x.repeat(2, *[1] * (x.dim() - 1)) for x in (once.features, once.coordinates, once.content)))
         if mask is None:
             mask = self.masking(tokens, generator)
+        if len(mask.masked) != 2 * len(inputs):
+            raise ValueError(
+                f"PointCMAE: the mask has {len(mask.masked)} rows, a batch of {len(inputs)} clouds needs "
+                f"{2 * len(inputs)}, those of the first branch first"
+            )
         latents = self.encode(tokens, mask)
         predictions, features = [], []
         heads = (self.decoder, self.prediction), (self.second_decoder, self.second_prediction)
