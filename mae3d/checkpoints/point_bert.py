@@ -117,7 +117,8 @@ def _dvae(state: State, place: str = "") -> PointDVAE:
 def _pretrain(state: State) -> nn.Module:
     contrast_dim, queue_length = state["queue.keys"].shape
     dvae = _dvae(state, "target.dvae.")
-    return PointBERT(dvae, **_size(state), contrast_dim=contrast_dim, queue_length=queue_length)
+    size = {**_size(state), "group_size": dvae.tokenizer.group_size}
+    return PointBERT(dvae, **size, contrast_dim=contrast_dim, queue_length=queue_length)
 
 
 def _classification(state: State) -> nn.Module:

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from mae3d.checkpoints import convert, export, load_pretrained
-from mae3d.errors import CheckpointError
+from mae3d.errors import CheckpointError, ConfigError
 from mae3d.models.heads import (
     PointBERTClassifier,
     PointBERTSegmenter,
@@ -87,6 +87,29 @@ def test_segmenter_equals_the_restated_forward(states):
     torch.testing.assert_close(model(points, label=label), expected, rtol=1e-4, atol=1e-4)
 
 
+def test_segmentation_with_fewer_centres_than_edges():
+    """Neighbours that do not exist must not count as features of zero."""
+    torch.manual_seed(0)
+    points, label = torch.randn(2, 96, 3), torch.tensor([3, 15])
+    transformer = oracle.transformer_state(WIDTH, WIDTH, DEPTH, 2)
+    official = oracle.segmenter_state(transformer, 50, 32)
+    model = point_bert_segmenter_test(num_groups=3).eval()
+    model.load_state_dict(convert("point-bert", official).state)
+    centers, coarse = torch.randn(1, 6, 3), torch.randn(1, 3, 3)
+    own, far = torch.randn(1, 6, WIDTH), torch.randn(1, 3, WIDTH)
+    upsampling = model.upsampling[0]
+    near = torch.cdist(centers, coarse).argsort(dim=-1)  # all three
+    within = torch.cdist(centers, centers).argsort(dim=-1)[..., :4]
+    expected = upsampling.within(upsampling.across(own, near, far), within)
+    torch.testing.assert_close(upsampling(centers, own, coarse, far), expected)
+    assert model(points, label=label).isfinite().all()
+
+
+def test_three_blocks_are_read():
+    with pytest.raises(ConfigError, match=r"layers must be three blocks, got \(0, 1\)"):
+        point_bert_segmenter_test(layers=(0, 1))
+
+
 def save(states, kind, path):
     torch.save({"base_model": {f"module.{name}": value for name, value in states[kind].items()}, "epoch": 300}, path)
     return path
@@ -115,6 +138,15 @@ def test_pre_training_takes_an_official_dvae(states, tmp_path):
         assert torch.equal(part.tokenizer.embedding.first[0].weight, first)
         assert int(part.tokenizer.embedding.first[1].num_batches_tracked) == 7
     assert torch.equal(model.teacher.model.encoder.class_token, model.encoder.class_token)
+
+
+def test_a_file_of_the_whole_model_has_the_last_word(states, tmp_path):
+    path = save(states, "pretrain", tmp_path / "official.pth")
+    model = point_bert_test(init_cfg={"type": "PretrainedEncoder", "checkpoint": str(path)})
+    model.init_weights()
+    own = model.state_dict()
+    for name, value in convert("point-bert", states["pretrain"]).state.items():
+        assert torch.equal(own[name], value), name
 
 
 def test_files_that_lack_something_are_refused(states):

@@ -10,7 +10,7 @@ from mae3d.checkpoints import convert
 from mae3d.errors import ConfigError
 from mae3d.models.building import evaluating
 from mae3d.models.losses import KeyQueue
-from mae3d.models.methods import PointBERT, point_bert_base, point_bert_test, point_dvae_test
+from mae3d.models.methods import point_bert_base, point_bert_test, point_dvae_test
 from mae3d.models.methods.point_bert import TERMS
 from tests.oracles import point_bert as oracle
 
@@ -208,8 +208,28 @@ def test_terms_and_tokens_are_chosen():
         small(losses=())
     with pytest.raises(ConfigError, match='predicted must be "masked" or "all"'):
         small(predicted="some")
-    with pytest.raises(ConfigError, match="the dVAE's patches have width 32, patch_dim differs"):
-        PointBERT(point_dvae_test(), patch_dim=16)
+    with pytest.raises(ConfigError, match=r"group_size and patch_dim are \(8, 16\), those of the dVAE \(8, 32\)"):
+        small(patch_dim=16)
+    with pytest.raises(ConfigError, match=r"group_size and patch_dim are \(8, 32\), those of the dVAE \(16, 32\)"):
+        small(dvae=point_dvae_test(group_size=16))
+    with pytest.raises(ConfigError, match="dvae must give codes, as PointDVAE does; got PointMAE"):
+        small(dvae={"type": "point_mae_test"})
+
+
+def test_nothing_hidden_is_no_loss():
+    model = small(mask_ratio=(0.0, 0.0), masking="random", replacement=0.0).train()
+    losses = model(cloud(), mode="loss")
+    assert losses["loss_codes"].item() == losses["loss_mixed_codes"].item() == 0.0
+    sum(losses.values()).backward()
+    assert all(torch.isfinite(p.grad).all() for p in model.parameters() if p.grad is not None)
+
+
+def test_codes_do_not_depend_on_the_precision_of_training():
+    model, _ = official_model()
+    tokens = model.eval().tokenizer(cloud(batch=64))
+    with torch.autocast("cpu", torch.bfloat16):
+        lower = model.target(tokens)
+    assert torch.equal(lower, model.target(tokens))
 
 
 def test_reconstructions_show_hidden_patches_from_their_codes():
@@ -245,6 +265,13 @@ def test_the_queue_turns_round_and_holds_unit_vectors():
     torch.testing.assert_close(queue.keys.T, torch.cat((batches[3], batches[1], batches[2])))
     with pytest.raises(ConfigError, match="4 keys of a batch over all processes do not divide the queue's 6"):
         queue.push(torch.zeros(4, 5))
+
+
+def test_impossible_queues_are_refused():
+    with pytest.raises(ConfigError, match=r"length must be at least 1 and temperature positive, got 0 and 0\.07"):
+        KeyQueue(5, 0)
+    with pytest.raises(ConfigError, match=r"length must be at least 1 and temperature positive, got 6 and 0\.0"):
+        KeyQueue(5, 6, 0.0)
 
 
 def test_contrast_equals_a_loop():

@@ -159,6 +159,12 @@ def test_the_graph_follows_its_patches():
     assert graph(features[:, :2], centers[:, :2]).shape == (2, 2, 8)  # fewer patches than neighbours
 
 
+@pytest.mark.parametrize("size", [(6, 10, 4, 4), (6, 8, 5, 4), (6, 8, 4, 0)])
+def test_impossible_graphs_are_refused(size):
+    with pytest.raises(ConfigError, match="out_dim must be a multiple of 4, graph_dim of 2 and neighbours at least 1"):
+        DGCNN(*size)
+
+
 def test_edges_lead_to_the_nearest_centres_of_the_source():
     torch.manual_seed(0)
     layer = EdgeConv(4, 8, norm="group").double()

@@ -78,6 +78,11 @@ def test_the_mask_token_and_copies_stand_in_their_places():
 def test_wrong_masks_and_ratios_are_named():
     with pytest.raises(ConfigError, match=r"ratio must be \(lowest, highest\), got \(0.5, 0.2\)"):
         RaggedMasking((0.5, 0.2))
+    for ratio in (0.4, (0.2, 0.3, 0.4)):
+        with pytest.raises(ConfigError, match=r"ratio must be \(lowest, highest\), got "):
+            RaggedMasking(ratio)
+    with pytest.raises(ConfigError, match=r"a block of at most 0\.05 of 16 tokens hides none"):
+        draw(RaggedMasking((0.0, 0.05)), tokens(count=16))
     with pytest.raises(ConfigError, match='kind must be "block" or "random"'):
         RaggedMasking(kind="tube")
     with pytest.raises(ConfigError, match=r"mask ratio must be in \[0, 1\)"):

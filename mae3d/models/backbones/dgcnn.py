@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mae3d import ops
+from mae3d.errors import ConfigError
 from mae3d.models.layers.edge_conv import CloudNorm, EdgeConv
 from mae3d.registry import MODELS
 
@@ -22,12 +23,21 @@ class DGCNN(nn.Module):
     Args:
         in_dim: Width of the patches' features.
         out_dim: Width of the result, a multiple of 4.
-        graph_dim: Width D that a linear layer brings the features to; the convolutions give 2 D, 4 D, 4 D and 8 D.
+        graph_dim: Width D, even, that a linear layer brings the features to; the convolutions give 2 D, 4 D, 4 D and
+            8 D.
         neighbours: Edges of a patch k; all, where a cloud has fewer patches.
+
+    Raises:
+        ConfigError: Widths that do not divide into four groups, or no neighbours.
     """
 
     def __init__(self, in_dim: int, out_dim: int, graph_dim: int = 128, neighbours: int = 4) -> None:
         super().__init__()
+        if out_dim % 4 or graph_dim % 2 or neighbours < 1:
+            raise ConfigError(
+                "DGCNN: out_dim must be a multiple of 4, graph_dim of 2 and neighbours at least 1, got "
+                f"{out_dim}, {graph_dim} and {neighbours}"
+            )
         widths = [graph_dim * factor for factor in (1, 2, 4, 4, 8)]
         self.embed_dim = out_dim
         self.neighbours = neighbours

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mae3d import ops
+from mae3d.errors import ConfigError
 from mae3d.models.heads.classification import HeadKind
 from mae3d.models.heads.part_segmentation import FeaturePropagation, PartSegmenter
 from mae3d.models.heads.point_mae import PointMAEClassifier
@@ -51,7 +52,7 @@ class EdgeUpsampling(nn.Module):
     Args:
         dim: Width C of all features.
         hidden_dim: Width between the two.
-        neighbours: Edges of a centre k.
+        neighbours: Edges of a centre k; all, where there are fewer centres.
     """
 
     def __init__(self, dim: int, hidden_dim: int = 512, neighbours: int = 4) -> None:
@@ -62,8 +63,8 @@ class EdgeUpsampling(nn.Module):
 
     def forward(self, centers: Tensor, own: Tensor, coarse_centers: Tensor, coarse: Tensor) -> Tensor:
         """[B, Q, C] at ``centers`` [B, Q, 3], which have ``own`` [B, Q, C], from ``coarse`` [B, S, C] at others."""
-        x = self.across(own, ops.knn(coarse_centers, centers, k=self.neighbours).indices, coarse)
-        return self.within(x, ops.knn(centers, k=self.neighbours).indices)
+        x = self.across(own, ops.knn(coarse_centers, centers, k=min(self.neighbours, coarse.shape[1])).indices, coarse)
+        return self.within(x, ops.knn(centers, k=min(self.neighbours, own.shape[1])).indices)
 
 
 @MODELS.register_module()
@@ -86,6 +87,9 @@ class PointBERTSegmenter(PartSegmenter):
         gradient_checkpointing: Recompute blocks in the backward pass.
         data_preprocessor: Batch preprocessor, module or config.
         init_cfg: mmengine weight initialisation, usually the pre-trained encoder.
+
+    Raises:
+        ConfigError: Not three blocks of the encoder.
     """
 
     fresh = ("propagation.", "upsampling.", "head.")
@@ -110,6 +114,8 @@ class PointBERTSegmenter(PartSegmenter):
         data_preprocessor: nn.Module | dict | None = None,
         init_cfg: dict | list[dict] | None = None,
     ) -> None:
+        if len(layers) != 3:
+            raise ConfigError(f"PointBERTSegmenter: layers must be three blocks, got {tuple(layers)}")
         parts = encoder_parts(
             num_groups=num_groups,
             group_size=group_size,

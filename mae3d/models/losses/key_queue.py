@@ -17,10 +17,17 @@ class KeyQueue(nn.Module):
         dim: Length of a key D.
         length: Keys kept K, a multiple of the batch size over all processes.
         temperature: Divides similarities.
+
+    Raises:
+        ConfigError: No keys, or a temperature that is not positive.
     """
 
     def __init__(self, dim: int, length: int, temperature: float = 0.07) -> None:
         super().__init__()
+        if length < 1 or temperature <= 0:
+            raise ConfigError(
+                f"KeyQueue: length must be at least 1 and temperature positive, got {length} and {temperature}"
+            )
         self.temperature = temperature
         self.register_buffer("keys", F.normalize(torch.randn(dim, length), dim=0))  # [D, K]
         self.register_buffer("pointer", torch.zeros(1, dtype=torch.int64))

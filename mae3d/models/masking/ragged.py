@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -27,7 +28,8 @@ class RaggedMasking(nn.Module):
         replacement: Share of the visible tokens in whose place the feature of another token of the batch is put.
 
     Raises:
-        ConfigError: A share outside [0, 1), bounds in the wrong order, or unknown ``kind``.
+        ConfigError: A share outside [0, 1), no two shares in this order, or unknown ``kind``; in use: blocks that are
+            all empty.
     """
 
     def __init__(
@@ -37,12 +39,11 @@ class RaggedMasking(nn.Module):
         replacement: float = 0.0,
     ) -> None:
         super().__init__()
-        low, high = (check_ratio(bound) for bound in ratio)
-        if low > high:
-            raise ConfigError(f"RaggedMasking: ratio must be (lowest, highest), got {tuple(ratio)}")
+        if not isinstance(ratio, Sequence) or len(ratio) != 2 or ratio[0] > ratio[1]:
+            raise ConfigError(f"RaggedMasking: ratio must be (lowest, highest), got {ratio}")
         if kind not in ("block", "random"):
             raise ConfigError(f'RaggedMasking: kind must be "block" or "random", got {kind!r}')
-        self.ratio = low, high
+        self.ratio = tuple(check_ratio(bound) for bound in ratio)
         self.kind = kind
         self.replacement = check_ratio(replacement)
 
@@ -64,6 +65,8 @@ class RaggedMasking(nn.Module):
 
     def _block(self, coordinates: Tensor, generator: torch.Generator | None) -> Tensor:
         batch_size, num_tokens = coordinates.shape[:2]
+        if int(self.ratio[1] * num_tokens) < 1:
+            raise ConfigError(f"RaggedMasking: a block of at most {self.ratio[1]} of {num_tokens} tokens hides none")
         rank = distances_from_a_token(coordinates, generator).argsort(dim=1, stable=True).argsort(dim=1)
         return rank < (self._shares(batch_size, coordinates, generator) * num_tokens).long()
 

@@ -72,13 +72,13 @@ class PointBERT(MaskedAutoencoder):
         pooling: Of :meth:`extract_features`.
         gradient_checkpointing: Recompute blocks in the backward pass.
         data_preprocessor: Batch preprocessor, module or config.
-        init_cfg: mmengine weight initialisation.
+        init_cfg: mmengine weight initialisation, usually a file of the whole model.
 
     Without a contrastive term or without "codes" the head of the other gets no gradient, so that several processes need
     ``find_unused_parameters=True``.
 
     Raises:
-        ConfigError: Unknown or no terms, unknown ``predicted``, or a dVAE of another ``patch_dim``.
+        ConfigError: Unknown or no terms, unknown ``predicted``, or a dVAE of other patches.
     """
 
     def __init__(
@@ -128,7 +128,7 @@ class PointBERT(MaskedAutoencoder):
             masking=RaggedMasking(mask_ratio, masking, replacement),
             decoder=None,
             target=PointCodeTarget(dvae, frozen_statistics=frozen_statistics),
-            loss=nn.CrossEntropyLoss(),
+            loss=nn.CrossEntropyLoss(reduction="sum"),  # then divided, since there may be nothing to predict
             pooling=pooling,
             data_preprocessor=data_preprocessor,
             init_cfg=init_cfg,
@@ -150,18 +150,18 @@ class PointBERT(MaskedAutoencoder):
         return nn.ModuleDict({part: getattr(self, part) for part in PARTS})
 
     def init_weights(self) -> None:
-        """Initialise as mmengine does; then the patch embedding starts as the dVAE's, the slow copy as the network."""
-        super().init_weights()
+        """Load the dVAE, start patch embedding and slow copy from it; a file of the whole model has the last word."""
+        self.target.init_weights()
         self._start_from_dvae()
         self.teacher.reset(self.student_parts())
+        super().init_weights()
 
     def _start_from_dvae(self) -> None:
-        trained, own = self.target.dvae.tokenizer.embedding.state_dict(), self.tokenizer.embedding.state_dict()
-        if any(value.shape != own[name].shape for name, value in trained.items()):
-            raise ConfigError(
-                f"PointBERT: the dVAE's patches have width {self.target.dvae.tokenizer.embed_dim}, patch_dim differs"
-            )
-        self.tokenizer.embedding.load_state_dict(trained)
+        trained, own = self.target.dvae.tokenizer, self.tokenizer
+        found, wanted = (trained.group_size, trained.embed_dim), (own.group_size, own.projection.in_features)
+        if found != wanted:
+            raise ConfigError(f"PointBERT: group_size and patch_dim are {wanted}, those of the dVAE {found}")
+        own.embedding.load_state_dict(trained.embedding.state_dict())
 
     def compute_loss(
         self, inputs: Tensor, mask: RaggedMask | None = None, generator: torch.Generator | None = None
@@ -187,8 +187,8 @@ class PointBERT(MaskedAutoencoder):
         keys = self.view_keys(tokens, key_mask)
         losses = {}
         if "codes" in self.terms:
-            losses["loss_codes"] = self.loss(*self.predict_codes(latents, codes, mask))
-            losses["loss_mixed_codes"] = self.loss(*self.predict_codes(mixed_latents, mixed_codes, mixed_mask))
+            losses["loss_codes"] = self.code_loss(*self.predict_codes(latents, codes, mask))
+            losses["loss_mixed_codes"] = self.code_loss(*self.predict_codes(mixed_latents, mixed_codes, mixed_mask))
         if "contrast" in self.terms:
             losses["loss_contrast"] = self.queue.contrast(contrast_vectors(self, latents), keys)
         if "mixed_contrast" in self.terms:
@@ -214,6 +214,10 @@ class PointBERT(MaskedAutoencoder):
         asked = mask.asked if self.predicted == "masked" else torch.ones_like(mask.masked)
         scores = self.prediction(rows[asked])
         return scores.to(torch.promote_types(scores.dtype, torch.float32)), codes[asked]
+
+    def code_loss(self, scores: Tensor, codes: Tensor) -> Tensor:
+        """Mean cross entropy of scores [asked, V] and codes [asked], 0 of none."""
+        return self.loss(scores, codes) / max(len(codes), 1)
 
     @torch.no_grad()
     def view_keys(self, tokens: Tokens, mask: RaggedMask) -> Tensor:
