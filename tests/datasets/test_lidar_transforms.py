@@ -174,7 +174,7 @@ def test_features_are_scaled_in_both_frames():
         assert torch.equal(got[:, 3], given[:, 3] * 255)
         assert torch.equal(got[:, [0, 1, 2, 4]], given[:, [0, 1, 2, 4]])
     assert torch.equal(sample["points"], before)
-    with pytest.raises(DataError, match="points has 5 columns, 3 factors need 6"):
+    with pytest.raises(DataError, match="points has 5 columns, 3 factors need 6; give fewer factors"):
         ScaleFeatures((1.0, 2.0, 3.0))(sample)
 
 

@@ -53,9 +53,10 @@ class DepthAnything:
             network = AutoModelForDepthEstimation.from_pretrained(model, local_files_only=not download)
         except (OSError, ValueError, RuntimeError, SafetensorError) as error:
             source = DEFAULT_MODEL if Path(model).is_absolute() or Path(model).exists() else model
+            reason = str(error).partition("\n")[0] or type(error).__name__
             raise DataError(
                 f"{model}: the weights of the depth network are not on this machine, or damaged "
-                f"({str(error).splitlines()[0]}). Fetch them once where there is a network (--download, or: "
+                f"({reason}). Fetch them once where there is a network (--download, or: "
                 f"hf download {source} --local-dir FOLDER) and name their folder with --depth-model FOLDER; or put "
                 "depth files of another source in place."
             ) from error

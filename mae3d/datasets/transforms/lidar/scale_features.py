@@ -36,7 +36,8 @@ class ScaleFeatures:
             points, stop = scene[name].clone(), 3 + len(self.factors)
             if points.shape[-1] < stop:
                 raise DataError(
-                    f"ScaleFeatures: {name} has {points.shape[-1]} columns, {len(self.factors)} factors need {stop}"
+                    f"ScaleFeatures: {name} has {points.shape[-1]} columns, {len(self.factors)} factors need {stop}; "
+                    "give fewer factors, or let the data set read more features"
                 )
             points[..., 3:stop] *= points.new_tensor(self.factors)
             scaled[name] = points
