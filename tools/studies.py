@@ -147,7 +147,6 @@ class Study(ABC):
         parts = [f"# {self.title}", self.about(), markdown_table(self.summary())]
         parts += [part for caption, rows in tables.items() for part in (caption, markdown_table(rows))]
         parts.append(f"Seeds: {', '.join(map(str, self.seeds))}. {hardware(plan)}{changed(plan)}")
-        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("\n\n".join(parts) + "\n")
 
     def _name(self, row: Row) -> dict[str, str]:
@@ -192,7 +191,9 @@ def conduct(study: Study, args: argparse.Namespace, output: Path) -> int:
     """Run what is missing; returns the exit status."""
     try:
         make_folder(output, "--output")
-        return study.run(args.report or output / "study.md", args.jobs)
+        report = args.report or output / "study.md"
+        make_folder(report.parent, "--report")
+        return study.run(report, args.jobs)
     except (Mae3dError, OSError) as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         return 1

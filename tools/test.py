@@ -25,6 +25,7 @@ from mae3d.engine.config import load_config
 from mae3d.engine.distributed import launch
 from mae3d.engine.run import apply_command_line, choose_test_split, recorded_metrics, test
 from mae3d.engine.sensing_budget import budget_table, sensing_budget
+from mae3d.engine.storage import make_folder
 from mae3d.errors import CheckpointError, Mae3dError, plain_message
 
 
@@ -53,6 +54,8 @@ def main() -> None:
     try:
         if not options.checkpoint.is_file():
             raise CheckpointError(f"no checkpoint at {options.checkpoint}; expected a .pth or .safetensors file")
+        if options.out is not None:
+            make_folder(options.out.parent, "--out")
         cfg = load_config(options.config, options.cfg_options)
         launch.join(options.launcher)
         if options.split is not None or options.submission is not None:
@@ -72,7 +75,6 @@ def run_test(cfg: Config, options: argparse.Namespace) -> str:
     record = recorded_metrics(options.checkpoint, cfg)
     metrics = test(cfg)
     if options.out is not None:
-        options.out.parent.mkdir(parents=True, exist_ok=True)
         options.out.write_text(json.dumps({"metrics": metrics, "run": record}, indent=2))
     text = ", ".join(f"{name} {value:.4f}" for name, value in metrics.items()) or "not scored: no annotations"
     return f"{options.checkpoint}: {text}" + ("" if record is None else f"\nits run: {record['text']}")
@@ -85,7 +87,6 @@ def run_budget(cfg: Config, options: argparse.Namespace) -> str:
     )
     table = budget_table(rows, options.budget_metrics)
     if options.out is not None:
-        options.out.parent.mkdir(parents=True, exist_ok=True)
         options.out.write_text(table)
     return table
 

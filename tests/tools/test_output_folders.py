@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import runpy
 import sys
 from pathlib import Path
 
@@ -39,6 +40,27 @@ def test_a_folder_that_cannot_be_is_named_with_the_reason(repository, monkeypatc
         status = end.code
     assert message in (status if isinstance(status, str) else capsys.readouterr().err)
     assert status != 0
+
+
+@pytest.mark.parametrize("tool", ["study", "temporal_study"])
+def test_a_report_that_cannot_be_is_named_before_anything_runs(repository, monkeypatch, capsys, tmp_path, tool):
+    (tmp_path / "file").touch()
+    report = tmp_path / "file" / "pages" / "study.md"
+    monkeypatch.syspath_prepend(str(repository / "tools"))
+    monkeypatch.setattr(sys, "argv", [tool, "--output", str(tmp_path / "out"), "--report", str(report)])
+    module = importlib.import_module(tool)
+    monkeypatch.setattr(module.Drives, "simulate", lambda *_, **__: pytest.fail("the study has begun"))
+    assert module.main() == 1
+    assert f"--report: the folder {report.parent} cannot be created" in capsys.readouterr().err
+
+
+def test_metrics_that_cannot_be_written_are_not_measured(repository, monkeypatch, tmp_path):
+    (tmp_path / "file").touch()
+    out = tmp_path / "file" / "results" / "metrics.json"
+    arguments = ["no_config.py", str(tmp_path / "file"), "--out", str(out)]
+    monkeypatch.setattr(sys, "argv", ["test.py", *arguments])
+    with pytest.raises(SystemExit, match=f"--out: the folder {out.parent} cannot be created"):
+        runpy.run_path(str(repository / "tools" / "test.py"), run_name="__main__")
 
 
 def test_a_file_in_the_way_is_named(tmp_path):
