@@ -42,7 +42,7 @@ train_dataloader.dataset.update(whole=True)
 optim_wrapper.optimizer.update(lr=5e-4)
 param_scheduler[0].update(warmup=3)
 default_hooks.update(
-    # The newest, and as published every 25th epoch from 250 on; the released weights are the last epoch's.
+    # The newest, and every 25th epoch from 250 on; the official program keeps the one best for the linear SVM.
     checkpoint=dict(type=AtomicCheckpointHook, interval=1, max_keep=1, keep_every=25, keep_from=250),
 )
 custom_hooks = [dict(type=ReconstructionHook, interval=25)]

@@ -1,5 +1,6 @@
 """The properties of the Point-BERT specification, and equality with its restatement in tests/oracles."""
 
+import functools
 import math
 
 import pytest
@@ -12,6 +13,7 @@ from mae3d.models.building import evaluating
 from mae3d.models.losses import KeyQueue
 from mae3d.models.methods import point_bert_base, point_bert_test, point_dvae_test
 from mae3d.models.methods.point_bert import TERMS
+from tests.engine.runs import free_port, in_processes
 from tests.oracles import point_bert as oracle
 
 WIDTH, DEPTH, HEADS, GROUPS, SIZE, CODES = 32, 3, 2, 16, 8, 24
@@ -184,6 +186,18 @@ def test_the_tokenizer_starts_as_the_dvae_does_and_learns_on():
     assert not torch.equal(model.tokenizer.embedding.first[0].weight, frozen["tokenizer.embedding.first.0.weight"])
 
 
+def test_weights_start_as_published():
+    """Truncated normal with deviation 0.02, no biases; the patch embedding starts as the dVAE's instead."""
+    model = small()
+    linear = {name: m for name, m in model.student_parts().named_modules() if isinstance(m, torch.nn.Linear)}
+    linear = {name: m for name, m in linear.items() if ".embedding." not in name}
+    assert {"prediction", "contrast.0", "contrast.2", "tokenizer.projection", "position_embedding.0"} < set(linear)
+    for name, layer in linear.items():
+        assert layer.weight.std().item() == pytest.approx(0.02, rel=0.2), name
+        assert layer.bias is None or not layer.bias.any(), name
+    assert 0 < model.mask_token.token.std() < 0.03
+
+
 def test_codes_depend_on_the_batch_as_published_or_not():
     points = cloud()
     for frozen in (True, False):
@@ -265,6 +279,28 @@ def test_the_queue_turns_round_and_holds_unit_vectors():
     torch.testing.assert_close(queue.keys.T, torch.cat((batches[3], batches[1], batches[2])))
     with pytest.raises(ConfigError, match="4 keys of a batch over all processes do not divide the queue's 6"):
         queue.push(torch.zeros(4, 5))
+
+
+def push_in_turn(rank, world, port, results):
+    """Three global batches of four keys on the given number of processes; saves the first one's queue."""
+    torch.manual_seed(0)
+    queue, batches = KeyQueue(5, 8), F.normalize(torch.randn(3, 4, 5), dim=2)
+    if world > 1:
+        torch.distributed.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=world)
+    for batch in batches:
+        queue.push(batch.chunk(world)[rank])
+    if world > 1:
+        torch.distributed.destroy_process_group()
+    if rank == 0:
+        torch.save(queue.state_dict(), results)
+
+
+def test_the_queue_takes_the_keys_of_all_processes(tmp_path):
+    in_processes(functools.partial(push_in_turn, results=tmp_path / "two.pt"), 2, free_port())
+    push_in_turn(0, 1, 0, tmp_path / "one.pt")
+    two, one = (torch.load(tmp_path / name) for name in ("two.pt", "one.pt"))
+    assert int(two["pointer"]) == 12 % 8
+    assert torch.equal(two["keys"], one["keys"])
 
 
 def test_impossible_queues_are_refused():
