@@ -253,6 +253,13 @@ def test_reconstructions_show_hidden_patches_from_their_codes():
     mask = model.masking(model.eval().tokenizer(points), torch.Generator().manual_seed(2))
     assert [len(rows) for rows in found.visible] == [SIZE * int(n) for n in (~mask.masked).sum(1)]
     assert [len(rows) for rows in found.predicted] == [SIZE * int(n) for n in mask.masked.sum(1)]
+    torch.nn.init.zeros_(model.prediction.weight)
+    model.prediction.bias.data.copy_(10.0 * F.one_hot(torch.tensor(7), CODES))  # every hidden patch is a seven
+    found = model.reconstruct(points, mask)
+    tokens = model.tokenizer(points)
+    codes = model.target(tokens).masked_fill(mask.masked, 7)
+    decoded = model.target.dvae.decode_codes(codes, tokens.coordinates) + tokens.coordinates.unsqueeze(2)
+    torch.testing.assert_close(torch.cat(found.predicted), decoded[mask.masked].flatten(0, 1))
     nearest = (found.visible[0][:, None] - points[0][None]).norm(dim=-1).amin(1)
     assert nearest.max() < 1e-5
 

@@ -114,6 +114,17 @@ def test_two_independent_masks_hide_12_to_38_patches_twice():
     assert both.double().mean().item() == pytest.approx(38 * 38 / 64, abs=1.0)
 
 
+def test_two_blocks_are_drawn_for_two_branches():
+    model = point_cmae_test(masking="block").eval()
+    with torch.no_grad():
+        result = model.predict_masked(cloud(batch=16), generator=torch.Generator().manual_seed(0))
+    first, second = result.mask.to_bool().chunk(2)
+    assert not torch.equal(first, second)
+    patches = result.tokens.content.chunk(2)
+    hidden = [content[masked].view(16, -1, 8, 3) for content, masked in zip(patches, (first, second))]
+    assert torch.equal(result.target, torch.cat(hidden))  # each branch learns what it hides
+
+
 def test_a_mask_of_one_branch_is_refused():
     model, points = point_cmae_test().eval(), cloud()
     both = draw_mask(model, points)

@@ -102,6 +102,16 @@ def test_published_counts():
     assert len(model.state_dict()) == 75 + 1  # and our counter of batches
 
 
+def test_weights_start_as_torch_has_them():
+    """Uniform within 1 / sqrt(inputs), of deviation 1 / sqrt(3 inputs); codes from the standard normal distribution."""
+    model = small()
+    for name, layer in model.named_modules():
+        if isinstance(layer, torch.nn.Linear):
+            deviation = layer.weight.std().item() * math.sqrt(3 * layer.in_features)
+            assert deviation == pytest.approx(1, rel=0.15), name
+    assert model.codebook.std().item() == pytest.approx(1, rel=0.1)
+
+
 def test_a_hard_code_is_a_row_of_the_codebook():
     model = small().eval()
     tokens = model.tokenizer(cloud())
