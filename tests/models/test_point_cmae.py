@@ -7,6 +7,7 @@ from torch import nn
 from mae3d.checkpoints import convert, export
 from mae3d.errors import ConfigError
 from mae3d.models.backbones import ViT
+from mae3d.models.layers import DropPath
 from mae3d.models.losses import CoMaskedCosine
 from mae3d.models.methods import PointCMAE, PointMAE, point_cmae_base, point_cmae_test
 from mae3d.structures import Mask
@@ -255,6 +256,7 @@ def test_the_unused_projection_alone_gets_no_gradient():
     missing = [name for name, p in model.named_parameters() if p.grad is None]
     assert len(missing) == 6
     assert all(name.startswith("class_projection.") for name in missing)
+    assert missing == [name for name, p in model.named_parameters() if not p.requires_grad]  # no optimizer has them
 
 
 def test_the_encoder_learns_from_both_branches():
@@ -318,3 +320,23 @@ def test_decoders_start_apart():
     model = point_cmae_test()
     pairs = zip(model.decoder.parameters(), model.second_decoder.parameters(), strict=True)
     assert not any(torch.equal(a, b) for a, b in pairs if a.dim() > 1)
+
+
+def test_all_transformers_drop_paths_at_rising_rates():
+    model = point_cmae_test(drop_path=0.2)
+    for part, rates in (
+        (model.encoder, [0.0, 0.1, 0.2]),
+        (model.decoder, [0.0, 0.2]),
+        (model.second_decoder, [0.0, 0.2]),
+    ):
+        found = [m.rate for m in part.modules() if isinstance(m, DropPath)]
+        assert found == pytest.approx(rates)
+
+
+def test_layers_for_learning_rate_decay():
+    model = point_cmae_test(class_projection=True)
+    depths = {name: model.get_layer_depth(name) for name, _ in model.named_parameters()}
+    assert depths["class_token.0"] == depths["class_position.1"] == depths["tokenizer.embedding.first.0.weight"]
+    assert depths["class_token.0"] == (0, 5)
+    assert depths["encoder.blocks.2.mlp.fc2.bias"] == (3, 5)
+    assert depths["second_decoder.mask_token"] == depths["second_prediction.weight"] == (4, 5)
