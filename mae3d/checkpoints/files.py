@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -87,8 +86,10 @@ def read_file(path: str | Path) -> dict[str, Any]:
             f"torch says: {_reason(error)} If you trust the file, load it once with "
             "torch.load(..., weights_only=False) and save only its weights."
         ) from error
-    except (RuntimeError, EOFError, OSError, SafetensorError) as error:
-        raise CheckpointError(f"checkpoint {path} is damaged or no weight file: {error}") from error
+    except Exception as error:  # bytes that are no pickle raise whatever the unpickler stumbles over
+        raise CheckpointError(
+            f"checkpoint {path} is damaged or no weight file: {type(error).__name__}: {error}"
+        ) from error
     if not isinstance(content, dict):
         raise CheckpointError(f"checkpoint {path} must hold a dict, got {type(content).__name__}")
     return content
