@@ -89,8 +89,10 @@ def load_from_mae3d(filename: str, map_location=None) -> dict:
             f"{path} holds objects other than tensors and plain values, or is damaged: {str(error).splitlines()[0]} "
             "Convert files of other codebases with tools/convert_checkpoint.py"
         ) from error
-    except (RuntimeError, EOFError) as error:
-        raise CheckpointError(f"{path} is truncated or no torch file: {error}. Use an earlier checkpoint") from error
+    except Exception as error:  # bytes that are no pickle raise whatever the unpickler stumbles over
+        raise CheckpointError(
+            f"{path} is truncated or no torch file: {type(error).__name__}: {error}. Use an earlier checkpoint"
+        ) from error
 
 
 def point_to(checkpoint: Path) -> None:
@@ -107,8 +109,8 @@ def find_checkpoint(work_dir: str | Path) -> Path | None:
     for path in _candidates(Path(work_dir)):
         try:
             torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-        except (pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
-            print_log(f"skipped unreadable checkpoint {path}: {error}", logger="current")
+        except Exception as error:  # of any kind, as above
+            print_log(f"skipped unreadable checkpoint {path}: {type(error).__name__}: {error}", logger="current")
             continue
         return path
     return None

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from mae3d.engine.storage import find_checkpoint, load_from_mae3d, point_to, write_atomically
+from mae3d.errors import CheckpointError
 
 
 def test_a_full_disk_leaves_the_old_file(tmp_path, monkeypatch):
@@ -54,3 +55,12 @@ def test_the_newest_whole_checkpoint_is_found_in_a_folder_that_was_moved(tmp_pat
     found = find_checkpoint(new)
     assert found == new / "epoch_1.pth"
     assert load_from_mae3d(str(found), "cpu")["state_dict"]["w"].tolist() == [1.0, 1.0]
+
+
+@pytest.mark.parametrize("content", [b"", b"hello", b"half a file", b"X\xff\xff\xff", b"\x80\x02}q\x00("])
+def test_whatever_stands_in_a_checkpoint_is_passed_over_or_named(tmp_path, content):
+    path = tmp_path / "epoch_1.pth"
+    path.write_bytes(content)
+    assert find_checkpoint(tmp_path) is None
+    with pytest.raises(CheckpointError, match=r"epoch_1\.pth"):
+        load_from_mae3d(str(path), "cpu")
